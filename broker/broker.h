@@ -1,0 +1,47 @@
+/* broker: one node's broker part, as a value: no globals, may be made twice in a process (the simulator does).
+ *
+ * Shape:     broker_new (options checked, nothing touched) -> broker_start (directories locked, controller started, logs
+ *            recovered, listeners open; ready when on_ready is called) -> broker_stop (drains, clean-shutdown mark) -> broker_free.
+ * Errors:    broker_start fails with one clear sentence in the problem; nothing on disk has changed then unless start had begun
+ *            to recover.
+ * Ownership: the env and options are borrowed and outlive the broker.
+ * Threads:   new/start/stop/free: the thread that runs `home`, the loop handed in; callbacks run there.
+ * Source:    design.md 1, 3, 5; KIP-500 for the order of start.
+ */
+#ifndef BROKER_BROKER_H
+#define BROKER_BROKER_H
+
+#include "broker/broker_options.h"
+#include "common/option.h"
+#include "common/seam/env.h"
+#include "common/seam/loop.h"
+
+struct controller;
+struct log_dirs;
+struct metric_registry;
+struct worker;
+
+typedef void (*broker_event_fn)(void *ctx);
+
+struct broker {
+    struct env *env;
+    const struct broker_options *options;
+    struct loop *home;
+    struct controller *controller; /* of this node; later: or the stream to one */
+    struct worker **workers;
+    unsigned worker_count;
+    struct log_dirs *log_dirs;
+    struct metric_registry *metrics;
+    struct broker_private *priv; /* lifecycle, listeners: broker/broker.c */
+};
+
+struct broker *broker_new(struct env *env, const struct broker_options *options, struct loop *home);
+/* Starts; `on_ready` is called once the node serves its partitions, `on_failed` when it must end (a failed start that shows
+ * later, the last log directory lost); the problem's sentence has been logged. */
+enum err broker_start(struct broker *broker, broker_event_fn on_ready, broker_event_fn on_failed, void *ctx,
+                      struct option_problem *ret_problem) MUST_USE;
+/* Orderly end: stop accepting, finish or refuse what waits, sync, clean-shutdown mark; `on_stopped` then. */
+void broker_stop(struct broker *broker, broker_event_fn on_stopped, void *ctx);
+void broker_free(struct broker *broker);
+
+#endif
