@@ -1,0 +1,89 @@
+"""The runner's own tests: what must fail, fails."""
+import json
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import main
+import shell
+from counts import Counts, from_junit, from_meson_log, judge_skips
+from suites import SUITES
+
+
+def meson_log(folder, *tests):
+    path = Path(folder) / "testlog.json"
+    path.write_text("\n".join(json.dumps(test) for test in tests))
+    return path
+
+
+class CountsTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def test_tap_cases_are_counted_one_by_one(self):
+        text = "1..3\nok 1 - first\nnot ok 2 - second\nok 3 - third # SKIP no disk\n"
+        counts = from_meson_log(meson_log(self.folder.name, {"name": "unit / x", "result": "FAIL", "returncode": 1, "stdout": text}))
+        self.assertEqual((counts.passed, counts.failures, counts.skips), (1, [("x: second", "not ok")], [("x: third", "SKIP no disk")]))
+
+    def test_a_crash_after_the_last_ok_is_a_failure(self):
+        test = {"name": "x", "result": "ERROR", "returncode": -11, "stdout": "1..1\nok 1 - first\n"}
+        counts = from_meson_log(meson_log(self.folder.name, test))
+        self.assertEqual((counts.passed, len(counts.failures)), (1, 1))
+
+    def test_a_timeout_without_output_is_a_failure(self):
+        counts = from_meson_log(meson_log(self.folder.name, {"name": "x", "result": "TIMEOUT", "returncode": -15}))
+        self.assertEqual((counts.passed, len(counts.failures)), (0, 1))
+
+    def test_a_program_without_tap_counts_once(self):
+        counts = from_meson_log(meson_log(self.folder.name, {"name": "x", "result": "OK", "returncode": 0, "stdout": "hello"}))
+        self.assertEqual((counts.passed, counts.failures), (1, []))
+
+    def test_junit_errors_failures_and_skips(self):
+        path = Path(self.folder.name) / "report.xml"
+        path.write_text("<testsuites><testsuite><testcase name='a'/><testcase name='b'><failure message='m'/></testcase>"
+                        "<testcase name='c'><error/></testcase><testcase name='d'><skipped message='r'/></testcase></testsuite></testsuites>")
+        counts = from_junit(path)
+        self.assertEqual((counts.passed, [name for name, _ in counts.failures], counts.skips), (1, ["b", "c"], [("d", "r")]))
+
+    def test_a_skip_that_is_not_allowed_is_a_failure(self):
+        counts = judge_skips("unit", Counts(skips=[("a", "why"), ("b", "why"), ("a", "")]), ["unit:a"])
+        self.assertEqual((len(counts.failures), counts.skips), (2, [("a", "why")]))
+
+
+class RunTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.log = Path(self.folder.name) / "log"
+
+    def test_a_command_past_its_deadline_ends_with_its_children(self):
+        started = time.monotonic()
+        command = ["sh", "-c", "sleep 1000 & echo $!; wait"]
+        with self.assertRaises(shell.Deadline):
+            shell.run(command, self.log, deadline=time.monotonic() + 0.1)
+        self.assertLess(time.monotonic() - started, 30)
+        child = int(self.log.read_text().splitlines()[1])
+        stat = Path(f"/proc/{child}/stat")
+        self.assertTrue(not stat.exists() or stat.read_text().split()[2] == "Z")
+
+    def test_a_suite_that_raises_is_a_failure(self):
+        class Broken:
+            name, budget_s = "broken", 60
+
+            @staticmethod
+            def run(context):
+                raise ValueError("planted")
+
+        counts = main.run_suite(Broken, False, Path(self.folder.name), time.monotonic() + 100)
+        self.assertEqual(counts.failures, [("broken", "ValueError: planted")])
+
+    def test_the_budgets_fit_into_half_an_hour(self):
+        self.assertLessEqual(sum(suite.budget_s for suite in SUITES), main.RUN_SECONDS_MAX)
+
+
+if __name__ == "__main__":
+    unittest.main()
