@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Callable
 
 import shell
-from counts import Counts, from_junit, from_meson_log
+from counts import Counts, from_junit, from_meson_log, from_unittest
 
 ROOT = Path(__file__).resolve().parents[2]
 FUZZ_SECONDS = 60
@@ -188,12 +188,14 @@ def cluster(context):
 
 def runner(context):
     """The runner's and the gates' own tests: each gate is shown able to fail."""
-    report = context.log_dir / "runner.txt"
-    status = shell.run([sys.executable, "-B", "-m", "unittest", "discover", "-v", "-s", ROOT / "tests/runner"], report, context.deadline)
-    text = report.read_text(encoding="utf-8")
-    counts = Counts(passed=text.count(" ... ok"))
-    if status != 0 or counts.passed == 0:
-        counts.failures.append(("tests/runner", shell.tail(report)))
+    counts = Counts()
+    for folder in ("tests/runner", "tests/tidy"):
+        log = context.log(folder.replace("/", "-"))
+        status = shell.run([sys.executable, "-B", "-m", "unittest", "discover", "-v", "-s", ROOT / folder], log, context.deadline)
+        found = from_unittest(folder, log.read_text(encoding="utf-8"))
+        if status != 0 or found.passed == 0:
+            found.failures.append((folder, shell.tail(log)))
+        counts.add(found)
     return counts
 
 

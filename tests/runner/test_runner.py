@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import main
 import shell
-from counts import Counts, from_junit, from_meson_log, judge_skips
+from counts import Counts, from_junit, from_meson_log, from_unittest, judge_skips
 from suites import SUITES
 
 
@@ -49,8 +49,13 @@ class CountsTest(unittest.TestCase):
         counts = from_junit(path)
         self.assertEqual((counts.passed, [name for name, _ in counts.failures], counts.skips), (1, ["b", "c"], [("d", "r")]))
 
+    def test_unittest_skips_have_their_reason(self):
+        text = "test_a (m.T.test_a) ... ok\ntest_b (m.T.test_b)\nWhat it does. ... skipped 'no tool'\ntest_c (m.T.test_c)\nWhat. ... ok\n"
+        counts = from_unittest("tests/tidy", text)
+        self.assertEqual((counts.passed, counts.skips), (2, [("tests/tidy: test_b", "no tool")]))
+
     def test_a_skip_that_is_not_allowed_is_a_failure(self):
-        counts = judge_skips("unit", Counts(skips=[("a", "why"), ("b", "why"), ("a", "")]), ["unit:a"])
+        counts = judge_skips("unit", Counts(skips=[("a", "why"), ("b", "why"), ("a", "")]), [("unit:a", "why")])
         self.assertEqual((len(counts.failures), counts.skips), (2, [("a", "why")]))
 
 
