@@ -4,9 +4,10 @@
 #include "tests/support/fs_sim.h"
 #include "tests/support/prop.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+
+#include <cmocka.h>
 
 static struct file *must_open(struct fs_sim *sim, const char *path, unsigned flags)
 {
