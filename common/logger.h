@@ -1,4 +1,5 @@
-/* logger: log lines as key=value, one line an event: time level subsystem event key=value ...
+/* logger: log lines as key=value, one line an event:
+ *     time=2026-11-23T15:20:00.123Z level=warn subsystem=net event=connection_refused reason=no_descriptor_left
  *
  * Shape:     a line is at most LOGGER_LINE_BYTES_MAX, longer ones are cut and say so. Control characters of the finished
  *            line are escaped, so text from outside can't forge lines; values with blanks are quoted by the caller

@@ -1,0 +1,30 @@
+/* posix_fs: files by system calls (struct fs of common/seam/fs.h). Private to common/posix.
+ *
+ * Shape:     files are made readable by their user only: snapshots and checkpoints may carry secrets.
+ * Ownership: the fs outlives its files.
+ * Threads:   any.
+ */
+#ifndef COMMON_POSIX_FS_H
+#define COMMON_POSIX_FS_H
+
+#include "common/seam/fs.h"
+
+struct posix_fs;
+struct posix_pool;
+
+/* `pool` closes files whose removal frees many blocks. */
+struct posix_fs *posix_fs_new(struct posix_pool *pool);
+void posix_fs_free(struct posix_fs *posix);
+struct fs *posix_fs_get(struct posix_fs *posix);
+/* The file's descriptor, for sendfile; the file must come from a posix_fs. */
+int posix_fs_descriptor(struct file *file);
+
+/* posix_cache.c: what of a file is in the page cache. */
+struct posix_cache_probe {
+    atomic_bool has_no_cachestat; /* this kernel doesn't know the call */
+};
+bool posix_cache_has(struct posix_cache_probe *probe, int fd, uint64_t pos, size_t bytes);
+/* Blocks until the range has been read into the page cache, or reading fails. */
+void posix_cache_fill(int fd, uint64_t pos, size_t bytes);
+
+#endif
