@@ -5,11 +5,11 @@ int main(int argument_count, char **arguments)
 {
     (void)arguments;
     volatile size_t bytes = 16;
-    volatile char *block = malloc(bytes);
+    char *volatile block = malloc(bytes); /* volatile: the compiler must not know its size and judge by itself */
     if (block == NULL) {
         return 0;
     }
     block[bytes + (size_t)argument_count] = 1;
-    free((void *)block);
+    free(block);
     return 0;
 }

@@ -29,7 +29,9 @@ def run_suite(suite, full, log_dir, run_deadline):
     if deadline is not None and deadline - time.monotonic() < 5:
         return Counts.one_failure(suite.name, "not run: the time of the whole run is used up")
     try:
-        return suite.run(Context(full=full, log_dir=log_dir, deadline=deadline))
+        counts = suite.run(Context(full=full, log_dir=log_dir, deadline=deadline))
+        empty = not (counts.passed or counts.failures or counts.skips)
+        return Counts.one_failure(suite.name, "not a single test ran") if empty else counts
     except shell.Deadline:
         return Counts.one_failure(suite.name, f"did not end in time; its log is in {log_dir.relative_to(ROOT)}")
     except Exception as error:  # a broken suite must not hide the results of the others

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import main
 import shell
 from counts import Counts, from_junit, from_meson_log, from_unittest, judge_skips
-from suites import SUITES
+from suites import SUITES, Suite
 
 
 def meson_log(folder, *tests):
@@ -75,16 +75,17 @@ class RunTest(unittest.TestCase):
         stat = Path(f"/proc/{child}/stat")
         self.assertTrue(not stat.exists() or stat.read_text().split()[2] == "Z")
 
+    def run_suite(self, function):
+        return main.run_suite(Suite("planted", 60, "", function), False, Path(self.folder.name), time.monotonic() + 100)
+
     def test_a_suite_that_raises_is_a_failure(self):
-        class Broken:
-            name, budget_s = "broken", 60
+        def broken(context):
+            raise ValueError("planted")
 
-            @staticmethod
-            def run(context):
-                raise ValueError("planted")
+        self.assertEqual(self.run_suite(broken).failures, [("planted", "ValueError: planted")])
 
-        counts = main.run_suite(Broken, False, Path(self.folder.name), time.monotonic() + 100)
-        self.assertEqual(counts.failures, [("broken", "ValueError: planted")])
+    def test_a_suite_without_tests_is_a_failure(self):
+        self.assertEqual(self.run_suite(lambda context: Counts()).failures, [("planted", "not a single test ran")])
 
     def test_the_budgets_fit_into_half_an_hour(self):
         self.assertLessEqual(sum(suite.budget_s for suite in SUITES), main.RUN_SECONDS_MAX)
