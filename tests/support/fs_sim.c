@@ -1,6 +1,7 @@
 /* The calls on paths, and the controls of the test. */
 #include "tests/support/fs_sim.h"
 
+#include "common/mem.h"
 #include "common/seam/clock.h"
 #include "tests/support/fs_sim_internal.h"
 
@@ -130,7 +131,7 @@ static enum err sim_open(struct fs *fs, const char *path, unsigned flags, struct
         *ret_file = fs_sim_file_new(sim, place.inode, normal, (flags & FS_OPEN_WRITE) != 0, false);
     }
     err = fs_sim_end(sim, is_change, err, "open %s flags=%u", normal, flags);
-    mem_free(normal);
+    plain_free(normal);
     return err;
 }
 
@@ -158,7 +159,7 @@ static enum err sim_lock(struct fs *fs, const char *path, struct file **ret_file
         *ret_file = fs_sim_file_new(sim, place.inode, normal, true, true);
     }
     err = fs_sim_end(sim, is_change, err, "lock %s", normal);
-    mem_free(normal);
+    plain_free(normal);
     return err;
 }
 
@@ -168,7 +169,7 @@ static enum err sim_stat(struct fs *fs, const char *path, struct fs_stat *ret_st
     char *normal = NULL;
     struct tree_place place = {0};
     enum err err = find(sim, path, &normal, &place);
-    mem_free(normal);
+    plain_free(normal);
     if (sim->is_crashed) {
         return ERR_IO;
     }
@@ -225,8 +226,8 @@ static enum err sim_rename(struct fs *fs, const char *from_path, const char *to_
         tree_rename(&sim->tree, &from, &to);
     }
     err = fs_sim_end(sim, true, err, "rename %s to=%s", from_normal, to_normal);
-    mem_free(from_normal);
-    mem_free(to_normal);
+    plain_free(from_normal);
+    plain_free(to_normal);
     return err;
 }
 
@@ -254,7 +255,7 @@ static enum err remove_entry(struct fs *fs, const char *path, bool is_directory)
         tree_remove(&sim->tree, &place);
     }
     err = fs_sim_end(sim, true, err, "%s %s", is_directory ? "rmdir" : "unlink", normal);
-    mem_free(normal);
+    plain_free(normal);
     return err;
 }
 
@@ -288,7 +289,7 @@ static enum err sim_mkdir(struct fs *fs, const char *path)
         (void)tree_make(&sim->tree, &place, true);
     }
     err = fs_sim_end(sim, true, err, "mkdir %s", normal);
-    mem_free(normal);
+    plain_free(normal);
     return err;
 }
 
@@ -298,7 +299,7 @@ static enum err find_directory(struct fs_sim *sim, const char *path, struct inod
     char *normal = NULL;
     struct tree_place place = {0};
     enum err err = find(sim, path, &normal, &place);
-    mem_free(normal);
+    plain_free(normal);
     if (err == ERR_OK && place.inode == NULL) {
         err = ERR_NOT_FOUND;
     }
@@ -323,9 +324,9 @@ static enum err sim_list(struct fs *fs, const char *path, fs_list_fn on_entry, v
     struct entry *entry = NULL;
     struct entry *next = NULL;
     HASH_ITER (hh, dir->live, entry, next) {
-        char *name = mem_strdup(entry->name);
+        char *name = plain_strdup(entry->name);
         on_entry(ctx, name);
-        mem_free(name);
+        plain_free(name);
     }
     return ERR_OK;
 }
@@ -378,10 +379,11 @@ static enum err sim_real_path(struct fs *fs, const char *path, char **ret_path)
         err = ERR_NOT_FOUND;
     }
     if (err != ERR_OK) {
-        mem_free(normal);
+        plain_free(normal);
         return err;
     }
-    *ret_path = normal;
+    *ret_path = mem_strdup(normal);
+    plain_free(normal);
     return ERR_OK;
 }
 
@@ -410,7 +412,7 @@ static const struct fs_ops fs_sim_ops = {
 
 struct fs_sim *fs_sim_new(const struct fs_sim_options *options)
 {
-    struct fs_sim *sim = MEM_NEW(struct fs_sim);
+    struct fs_sim *sim = PLAIN_NEW(struct fs_sim);
     sim->fs.ops = &fs_sim_ops;
     sim->options = options == NULL ? (struct fs_sim_options){.seed = PROP_SEED_DEFAULT} : *options;
     if (sim->options.page_bytes == 0) {
@@ -432,5 +434,5 @@ void fs_sim_free(struct fs_sim *sim)
     }
     CHECK(sim->open_files == 0);
     tree_done(&sim->tree);
-    mem_free(sim);
+    plain_free(sim);
 }

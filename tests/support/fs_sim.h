@@ -115,6 +115,8 @@ uint64_t fs_sim_used_bytes(const struct fs_sim *sim);
 void fs_sim_set_open_files_max(struct fs_sim *sim, unsigned open_files_max);
 /* Files that are open, locks included: 0 at the end of a test that leaks none. */
 unsigned fs_sim_open_files(const struct fs_sim *sim);
+/* Closes all files, whoever holds references: their holders' memory is gone with their process (the simulator's nodes). */
+void fs_sim_abandon_files(struct fs_sim *sim);
 /* Flip one bit of a file in both images. ERR_NOT_FOUND, or ERR_OUT_OF_RANGE behind its end. */
 enum err fs_sim_flip_bit(struct fs_sim *sim, const char *path, uint64_t pos, unsigned bit) MUST_USE;
 

@@ -8,7 +8,7 @@ struct fs *fs_sim_fs(struct fs_sim *sim)
 
 struct fs_sim *fs_sim_clone(const struct fs_sim *sim)
 {
-    struct fs_sim *clone = MEM_NEW(struct fs_sim);
+    struct fs_sim *clone = PLAIN_NEW(struct fs_sim);
     clone->fs = sim->fs;
     clone->options = sim->options;
     clone->prop = sim->prop;
@@ -129,12 +129,19 @@ unsigned fs_sim_open_files(const struct fs_sim *sim)
     return sim->open_files;
 }
 
+void fs_sim_abandon_files(struct fs_sim *sim)
+{
+    while (sim->files != NULL) {
+        fs_sim_file_close(&sim->files->file);
+    }
+}
+
 enum err fs_sim_flip_bit(struct fs_sim *sim, const char *path, uint64_t pos, unsigned bit)
 {
     char *normal = tree_normalise(path);
     struct tree_place place = {0};
     enum err err = tree_find(&sim->tree, normal, &place);
-    mem_free(normal);
+    plain_free(normal);
     if (err != ERR_OK || place.inode == NULL) {
         return ERR_NOT_FOUND;
     }

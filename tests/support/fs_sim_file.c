@@ -17,7 +17,7 @@ struct file *fs_sim_file_new(struct fs_sim *sim, struct inode *inode, const char
                              bool is_lock)
 {
     size_t path_bytes = strlen(normal_path) + 1;
-    struct sim_file *sim_file = (struct sim_file *)mem_zalloc(sizeof(struct sim_file) + path_bytes);
+    struct sim_file *sim_file = (struct sim_file *)plain_zalloc(sizeof(struct sim_file) + path_bytes);
     memcpy(sim_file->path, normal_path, path_bytes);
     sim_file->file.fs = &sim->fs;
     atomic_init(&sim_file->file.reference_count, 1);
@@ -28,6 +28,7 @@ struct file *fs_sim_file_new(struct fs_sim *sim, struct inode *inode, const char
     sim_file->is_lock = is_lock;
     tree_use(&sim->tree, inode);
     sim->open_files++;
+    DL_APPEND(sim->files, sim_file);
     return &sim_file->file;
 }
 
@@ -37,11 +38,12 @@ void fs_sim_file_close(struct file *file)
     struct fs_sim *sim = sim_file->sim;
     CHECK(sim->open_files > 0);
     sim->open_files--;
+    DL_DELETE(sim->files, sim_file);
     if (sim_file->is_lock && !is_stale(sim_file)) {
         sim_file->inode->is_locked = false;
     }
     tree_unuse(&sim->tree, sim_file->inode);
-    mem_free(sim_file);
+    plain_free(sim_file);
 }
 
 enum err fs_sim_file_pread(struct file *file, void *ret_bytes, size_t bytes, uint64_t pos, size_t *ret_read_bytes)
@@ -112,7 +114,7 @@ static struct span spans_join(const struct span *spans, size_t count, uint8_t **
     for (size_t i = 0; i < count; i++) {
         bytes += spans[i].bytes;
     }
-    uint8_t *joined = (uint8_t *)mem_alloc(bytes);
+    uint8_t *joined = (uint8_t *)plain_zalloc(bytes);
     size_t pos = 0;
     for (size_t i = 0; i < count; i++) {
         if (spans[i].bytes > 0) {
@@ -143,7 +145,7 @@ enum err fs_sim_file_pwritev(struct file *file, const struct span *spans, size_t
     }
     err = fs_sim_end(sim, true, err, "pwritev %s pos=%" PRIu64 " bytes=%zu crc=%08" PRIx32, sim_file->path, pos,
                      bytes.bytes, sim->on_line == NULL ? 0 : crc32c(0, bytes));
-    mem_free(joined);
+    plain_free(joined);
     return err;
 }
 

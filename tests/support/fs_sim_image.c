@@ -1,7 +1,7 @@
 #include "tests/support/fs_sim_image.h"
 
-#include "common/mem.h"
 #include "tests/support/fs_sim.h"
+#include "tests/support/plain_mem.h"
 
 #define IMAGE_CAPACITY_BYTES_MIN 4096u
 /* One dirty page in so many is torn at a sector when a crash keeps a random set. */
@@ -21,7 +21,7 @@ static void side_reserve(struct image_side *side, uint64_t bytes)
     while (capacity_bytes < bytes) {
         capacity_bytes *= 2;
     }
-    side->data = (uint8_t *)mem_grow(side->data, capacity_bytes, 1);
+    side->data = (uint8_t *)plain_grow(side->data, capacity_bytes, 1);
     memset(side->data + side->capacity_bytes, 0, capacity_bytes - side->capacity_bytes);
     side->capacity_bytes = capacity_bytes;
 }
@@ -55,9 +55,9 @@ void image_init(struct image *image, uint32_t page_bytes)
 
 void image_done(struct image *image)
 {
-    mem_free(image->live.data);
-    mem_free(image->durable.data);
-    mem_free(image->dirty);
+    plain_free(image->live.data);
+    plain_free(image->durable.data);
+    plain_free(image->dirty);
     *image = (struct image){0};
 }
 
@@ -65,7 +65,7 @@ static void dirty_reserve(struct image *image, uint64_t pages)
 {
     if (pages > image->dirty_capacity) {
         uint64_t capacity = pages * 2;
-        image->dirty = (uint8_t *)mem_grow(image->dirty, capacity, 1);
+        image->dirty = (uint8_t *)plain_grow(image->dirty, capacity, 1);
         memset(image->dirty + image->dirty_capacity, 0, capacity - image->dirty_capacity);
         image->dirty_capacity = capacity;
     }

@@ -25,6 +25,7 @@ struct fs_sim {
     bool is_crashed;
     uint64_t generation; /* of crashes: files opened before the current one are stale */
     unsigned open_files;
+    struct sim_file *files; /* utlist DL: the open ones */
     struct fs_sim_fault faults[FS_SIM_CALL_COUNT];
     struct fs_sim_latency latencies[FS_SIM_CALL_COUNT];
     uint64_t latency_us; /* not taken yet */
@@ -36,6 +37,8 @@ struct sim_file {
     struct file file;
     struct fs_sim *sim;
     struct inode *inode;
+    struct sim_file *prev;
+    struct sim_file *next;
     uint64_t generation;
     bool is_writable;
     bool is_lock;

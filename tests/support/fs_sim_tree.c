@@ -6,7 +6,7 @@
 
 static struct inode *inode_new(struct tree *tree, bool is_directory)
 {
-    struct inode *inode = MEM_NEW(struct inode);
+    struct inode *inode = PLAIN_NEW(struct inode);
     inode->id = ++tree->inode_count;
     inode->is_directory = is_directory;
     image_init(&inode->image, tree->page_bytes);
@@ -27,7 +27,7 @@ static void entry_put(struct entry **entries, const char *name, struct inode *in
 {
     CHECK(entry_find(*entries, name) == NULL);
     size_t name_bytes = strlen(name) + 1;
-    struct entry *entry = (struct entry *)mem_zalloc(sizeof(struct entry) + name_bytes);
+    struct entry *entry = (struct entry *)plain_zalloc(sizeof(struct entry) + name_bytes);
     memcpy(entry->name, name, name_bytes);
     entry->inode = inode;
     inode->references++;
@@ -39,7 +39,7 @@ static struct inode *entry_take(struct entry **entries, struct entry *entry)
 {
     struct inode *inode = entry->inode;
     HASH_DELETE(hh, *entries, entry);
-    mem_free(entry);
+    plain_free(entry);
     return inode;
 }
 
@@ -49,7 +49,7 @@ static void entries_free(struct entry **entries)
     struct entry *next = NULL;
     HASH_ITER (hh, *entries, entry, next) {
         HASH_DELETE(hh, *entries, entry);
-        mem_free(entry);
+        plain_free(entry);
     }
 }
 
@@ -60,7 +60,7 @@ static void inode_free(struct tree *tree, struct inode *inode)
     entries_free(&inode->live);
     entries_free(&inode->durable);
     image_done(&inode->image);
-    mem_free(inode);
+    plain_free(inode);
 }
 
 static void durable_remove(struct tree *tree, struct inode *dir, const char *name)
@@ -149,15 +149,15 @@ static void live_remove(struct tree *tree, struct inode *dir, const char *name)
 static void change_add(struct tree *tree, struct inode *removed_dir, const char *removed_name, struct inode *added_dir,
                        const char *added_name, struct inode *added)
 {
-    struct name_change *change = MEM_NEW(struct name_change);
+    struct name_change *change = PLAIN_NEW(struct name_change);
     if (removed_dir != NULL) {
         change->removed_dir = removed_dir;
-        change->removed_name = mem_strdup(removed_name);
+        change->removed_name = plain_strdup(removed_name);
         removed_dir->references++;
     }
     if (added_dir != NULL) {
         change->added_dir = added_dir;
-        change->added_name = mem_strdup(added_name);
+        change->added_name = plain_strdup(added_name);
         change->added = added;
         added_dir->references++;
         added->references++;
@@ -175,9 +175,9 @@ static void change_free(struct tree *tree, struct name_change *change)
         inode_unref(tree, change->added);
         inode_unref(tree, change->added_dir);
     }
-    mem_free(change->removed_name);
-    mem_free(change->added_name);
-    mem_free(change);
+    plain_free(change->removed_name);
+    plain_free(change->added_name);
+    plain_free(change);
 }
 
 static void change_apply(struct tree *tree, struct name_change *change)
@@ -293,7 +293,7 @@ static void path_add(char *path, const char *component, size_t bytes)
 
 char *tree_normalise(const char *path)
 {
-    char *normal = (char *)mem_zalloc(strlen(path) + sizeof(TREE_CURRENT_DIRECTORY) + 2);
+    char *normal = (char *)plain_zalloc(strlen(path) + sizeof(TREE_CURRENT_DIRECTORY) + 2);
     if (path[0] != '/') {
         memcpy(normal, TREE_CURRENT_DIRECTORY, sizeof(TREE_CURRENT_DIRECTORY));
     }
@@ -394,7 +394,7 @@ static struct inode *same_inode(struct tree *tree, const struct inode *inode)
 
 static void inode_copy(struct tree *to, const struct inode *from)
 {
-    struct inode *inode = MEM_NEW(struct inode);
+    struct inode *inode = PLAIN_NEW(struct inode);
     inode->id = from->id;
     inode->is_directory = from->is_directory;
     inode->is_warm = from->is_warm;

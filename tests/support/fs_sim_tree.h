@@ -11,11 +11,11 @@
 #define TESTS_SUPPORT_FS_SIM_TREE_H
 
 #include "common/err.h"
-#include "common/mem.h"
 #include "tests/support/fs_sim_image.h"
+#include "tests/support/plain_mem.h"
 
-#define uthash_malloc(bytes) mem_alloc(bytes)
-#define uthash_free(memory, bytes) mem_free(memory)
+#define uthash_malloc(bytes) plain_zalloc(bytes)
+#define uthash_free(memory, bytes) plain_free(memory)
 #define uthash_fatal(text) CHECK(!(text))
 #include <uthash.h>
 #include <utlist.h>
@@ -74,7 +74,7 @@ void tree_init(struct tree *tree, uint32_t page_bytes);
 void tree_done(struct tree *tree);
 void tree_copy(struct tree *to, const struct tree *from);
 
-/* The absolute path without ".", ".." and "//"; mem_free by the caller. */
+/* The absolute path without ".", ".." and "//"; plain_free by the caller. */
 char *tree_normalise(const char *path);
 /* ERR_NOT_FOUND when a directory on the way is missing, ERR_NOT_DIRECTORY when it is a file. */
 enum err tree_find(const struct tree *tree, const char *normal_path, struct tree_place *ret_place) MUST_USE;
