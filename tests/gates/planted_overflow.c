@@ -5,11 +5,12 @@ int main(int argument_count, char **arguments)
 {
     (void)arguments;
     volatile size_t bytes = 16;
-    char *volatile block = malloc(bytes); /* volatile: the compiler must not know its size and judge by itself */
+    /* volatile twice: the compiler must neither know the size and judge by itself, nor drop the write. */
+    volatile char *volatile block = malloc(bytes);
     if (block == NULL) {
         return 0;
     }
     block[bytes + (size_t)argument_count] = 1;
-    free(block);
+    free((void *)block);
     return 0;
 }
