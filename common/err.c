@@ -64,6 +64,8 @@ enum err err_from_errno(int error_number)
         return ERR_RESET;
     case EHOSTUNREACH:
     case ENETUNREACH:
+    case EHOSTDOWN:
+    case ENETDOWN:
         return ERR_UNREACHABLE;
     case ETIMEDOUT:
         return ERR_TIMEOUT;

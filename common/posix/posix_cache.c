@@ -1,7 +1,7 @@
 /* Whether a range of a file is in the page cache. cachestat (Linux 6.5) counts the pages of a range in one call, but it
  * counts those that are still being read too; a one-byte preadv2(RWF_NOWAIT) is exact, but for one page only. So: where
- * cachestat says that something is missing, believe it; else (or without it) probe bytes at a few places. The answer is a
- * hint: the kernel may drop a page the moment after. */
+ * cachestat says that something is missing, believe it; else (or without it) probe bytes at a few places. The answer
+ * is a hint: the kernel may drop a page the moment after. */
 #include "common/posix/posix_fs.h"
 
 #include <errno.h>
@@ -92,8 +92,8 @@ bool posix_cache_has(struct posix_cache_probe *probe, int fd, uint64_t pos, size
 
 void posix_cache_fill(int fd, uint64_t pos, size_t bytes)
 {
-    /* All of it is asked for at once, so the device sees large requests; then the reads wait for it. The copies cost a tenth
-     * of a millisecond per MiB on a pool thread. */
+    /* All of it is asked for at once, so the device sees large requests; then the reads wait for it. The copies cost
+     * a tenth of a millisecond per MiB on a pool thread. */
     (void)posix_fadvise(fd, (off_t)pos, (off_t)bytes, POSIX_FADV_WILLNEED);
     char scratch[PREFETCH_CHUNK_BYTES];
     while (bytes > 0) {

@@ -2,8 +2,8 @@
  * lines on standard error. Linked by cli/ and tests only; everything else sees the seam (common/seam/env.h).
  *
  * Shape:     making one ignores SIGPIPE for the process and raises the soft limit of open files to the hard one.
- * Limits:    blocking pool: max(4, 2 * processors) threads; resolution of names: 2 threads; a share of the descriptors is
- *            kept for files (common/posix/posix_net.h).
+ * Limits:    blocking pool: max(4, 2 * processors) threads; resolution of names: 2 threads; a share of the
+ *            descriptors is kept for files (common/posix/posix_net.h).
  * Ownership: posix_env_free after the node, its loops, sockets and files are gone.
  * Threads:   made, and freed, by one thread; the members as the seam says.
  * Source:    ADR-0005.
@@ -33,8 +33,9 @@ void posix_loop_run(struct loop *loop);
 /* Runs on the loop, once for each signal (equal ones that arrive together count once). */
 typedef void (*posix_signal_fn)(void *ctx, int signal_number);
 
-/* From now on SIGINT, SIGTERM and SIGUSR1 don't end the process but reach `on_signal` on `loop`, until the loop ends. Call it on
- * the thread that makes everything, before threads that are not the env's exist: they would take the signals. */
+/* From now on SIGINT, SIGTERM and SIGUSR1 don't end the process but reach `on_signal` on `loop`, until the loop
+ * ends. Call it on the thread that makes everything, before threads that are not the env's exist: they would take
+ * the signals. */
 enum err posix_on_signals(struct posix_env *posix, struct loop *loop, posix_signal_fn on_signal, void *ctx) MUST_USE;
 
 #endif

@@ -6,8 +6,9 @@
  *     NULL           the loop is awake and will look before it sleeps: push, no wake
  *     SLEEPING       the loop is (about to be) in epoll_wait: push, and write the wake descriptor
  *     a task         somebody pushed before and has woken the loop if that was needed: push, no wake
- * Before it sleeps the loop moves NULL -> SLEEPING by compare-and-swap; when that fails, tasks have arrived and it polls
- * instead. The list is last in first out; the loop takes it whole and reverses it, so tasks of one poster run in order.
+ * Before it sleeps the loop moves NULL -> SLEEPING by compare-and-swap; when that fails, tasks have arrived and it
+ * polls instead. The list is last in first out; the loop takes it whole and reverses it, so tasks of one poster run
+ * in order.
  */
 #include "common/posix/posix_loop.h"
 
@@ -40,7 +41,6 @@ struct posix_loop {
     struct timer_heap timers;
     uint64_t now_us;
     bool is_now_read; /* now_us belongs to this iteration */
-    bool is_stopping;
     bool is_ended;
     size_t jobs_running_count;
     struct loop_task *deferred_first;
@@ -157,9 +157,10 @@ static void posix_set_step(struct loop *base, loop_step_fn step, void *ctx)
     loop->step_ctx = ctx;
 }
 
+/* The flag says it all; the task only wakes the loop. */
 static void stop_on_loop(struct loop_task *task)
 {
-    CONTAINER_OF(task, struct posix_loop, stop_task)->is_stopping = true;
+    (void)task;
 }
 
 static void posix_stop(struct loop *base)
@@ -247,8 +248,8 @@ enum err posix_loop_new(struct clock *clock, struct posix_pool *pool, struct loo
 
 static void loop_run_end_hooks(struct posix_loop *loop)
 {
-    /* A hook may remove others. Those that it adds wait for posix_loop_free, or a connect that is retried at once would go
-     * on for ever. */
+    /* A hook may remove others. Those that it adds wait for posix_loop_free, or a connect that is retried at once
+     * would go on for ever. */
     loop->ending_hooks = loop->end_hooks;
     loop->end_hooks = NULL;
     while (loop->ending_hooks != NULL) {
@@ -413,7 +414,7 @@ void posix_loop_run(struct loop *base)
 {
     struct posix_loop *loop = loop_of(base);
     CHECK(!loop->is_ended);
-    while (!loop->is_stopping) {
+    while (!atomic_load(&loop->is_stop_requested)) {
         loop_wait(loop);
         loop_run_posted(loop);
         loop_run_timers(loop);

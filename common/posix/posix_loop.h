@@ -2,8 +2,8 @@
  *
  * Shape:     one event_base per loop, touched only by the loop's thread. Posted tasks form a lock-free list whose head
  *            also says whether the loop sleeps: a poster writes the wake descriptor only when it does, so a batch
- *            costs one wake and a busy loop none. Timers live in a timer_heap behind one timerfd that is armed again only when
- *            the nearest deadline comes closer: an idle loop never wakes.
+ *            costs one wake and a busy loop none. Timers live in a timer_heap behind one timerfd that is armed again
+ *            only when the nearest deadline comes closer: an idle loop never wakes.
  * Ownership: posix_loop_new makes, posix_loop_free frees; watches and end hooks belong to their makers.
  * Threads:   the loop's own, except for what loop.h allows elsewhere. Before the loop runs and after it has ended its
  *            maker's thread stands for it.
@@ -21,8 +21,8 @@ struct posix_watch;
 enum err posix_loop_new(struct clock *clock, struct posix_pool *pool, struct loop **ret_loop) MUST_USE;
 /* The loop doesn't run. End hooks that are left run first. */
 void posix_loop_free(struct loop *loop);
-/* Runs the loop on the calling thread until loop_stop; then waits for the jobs that it submitted, runs the end hooks, and
- * returns. */
+/* Runs the loop on the calling thread until loop_stop; then waits for the jobs that it submitted, runs the end
+ * hooks, and returns. */
 void posix_loop_run(struct loop *loop);
 /* The loop will not run any more: an end hook must not call back into code that expects it to. */
 bool posix_loop_is_ended(const struct loop *loop);
@@ -31,7 +31,8 @@ void posix_loop_submit_in(struct loop *loop, struct posix_pool *pool, struct loo
 /* libevent's event_base, for posix_watch.c and http_server.c only. */
 void *posix_loop_event_base(struct loop *loop);
 
-/* Something that must not outlive the loop: `run` is called once when the loop ends, on its thread, unlinked already. */
+/* Something that must not outlive the loop: `run` is called once when the loop ends, on its thread, unlinked
+ * already. */
 struct posix_end_hook {
     struct posix_end_hook *prev;
     struct posix_end_hook *next;

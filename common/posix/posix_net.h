@@ -1,9 +1,10 @@
 /* posix_net: TCP by system calls (struct net of common/seam/net.h). Private to common/posix.
  *
- * Shape:     posix_net.c accepts and connects a net together, posix_socket.c is one connection, posix_connect.c an attempt to make
- *            one, posix_address.c names and numbers. All sockets are non-blocking, close-on-exec, without Nagle's delay.
- * Limits:    descriptors numbered from `descriptor_limit` up are kept for files: a listener that gets one closes it and pauses
- *            ACCEPT_PAUSE_US, so clients can't keep the log from opening its next segment.
+ * Shape:     posix_net.c accepts and connects a net together, posix_socket.c is one connection, posix_connect.c an
+ *            attempt to make one, posix_address.c names and numbers. All sockets are non-blocking, close-on-exec,
+ *            without Nagle's delay.
+ * Limits:    descriptors numbered from `descriptor_limit` up are kept for files: a listener that gets one closes it
+ *            and pauses ACCEPT_PAUSE_US, so clients can't keep the log from opening its next segment.
  * Ownership: the net outlives its sockets and listeners.
  * Threads:   as common/seam/net.h says.
  */

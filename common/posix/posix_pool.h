@@ -1,7 +1,8 @@
 /* posix_pool: threads for what may block (sync, file creation and removal, reads that miss the page cache, resolution
  * of names).
  *
- * Shape:     one queue, first in first out; threads start when work waits and none is idle, up to threads_max, and then stay.
+ * Shape:     one queue, first in first out; threads start when work waits and none is idle, up to threads_max, and
+ *            then stay.
  * Ownership: tasks are borrowed until they have run; a task may free itself.
  * Threads:   any may submit; posix_pool_free by the maker, when nobody submits any more.
  */

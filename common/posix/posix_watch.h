@@ -1,7 +1,7 @@
 /* posix_watch: tells when a descriptor can be read or written, level-triggered, on a loop. Private to common/posix.
  *
- * Ownership: the watch borrows the descriptor; free the watch before closing it. No callback follows posix_watch_free, also when
- *            called from the watch's own callback.
+ * Ownership: the watch borrows the descriptor; free the watch before closing it. No callback follows
+ *            posix_watch_free, also when called from the watch's own callback.
  * Threads:   the loop's own.
  */
 #ifndef COMMON_POSIX_WATCH_H

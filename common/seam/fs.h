@@ -127,7 +127,8 @@ static inline enum err fs_space(struct fs *fs, const char *path, struct fs_space
     return fs->ops->space(fs, path, ret_space);
 }
 
-/* Takes an exclusive lock on the file at `path`, making it when missing. The lock ends with the process or the unref. */
+/* Takes an exclusive lock on the file at `path`, making it when missing. The lock ends with the process or the
+   unref. */
 static inline enum err fs_lock(struct fs *fs, const char *path, struct file **ret_file)
 {
     return fs->ops->lock(fs, path, ret_file);
@@ -167,7 +168,8 @@ static inline enum err file_size(struct file *file, uint64_t *ret_bytes)
     return file->fs->ops->size(file, ret_bytes);
 }
 
-/* INLINE. Whether the range can be read without touching the disk, as far as the kernel tells. */
+/* INLINE. Whether the range can be read without touching the disk, as far as the kernel tells. It may say no for
+ * ever (file systems that can't tell): after one file_prefetch a caller reads without asking again. */
 static inline bool file_is_cached(struct file *file, uint64_t pos, size_t bytes)
 {
     return file->fs->ops->is_cached(file, pos, bytes);

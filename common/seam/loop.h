@@ -4,9 +4,10 @@
  * Shape:     one iteration, in this order: readiness callbacks of sockets -> posted tasks and ended jobs -> timers that
  *            are due -> tasks deferred so far -> the step. The loop waits only when no task is deferred or posted.
  * Units:     microseconds of the monotonic clock, read once per iteration (loop_now_us).
- * Ownership: timers, tasks and jobs are intrusive members of their owner's structs; the loop borrows them while they are
- *            armed, queued or running. A callback may free its own task, timer or job.
+ * Ownership: timers, tasks and jobs are intrusive members of their owner's structs; the loop borrows them while they
+ *            are armed, queued or running. A callback may free its own task, timer or job.
  * Threads:   everything belongs to the loop's own thread, except loop_post and loop_stop, which any thread may call.
+ *            Before the loop is started, and after it has been joined, its maker's thread stands for it.
  * Source:    design.md 3 and 5, ADR-0005.
  */
 #ifndef COMMON_SEAM_LOOP_H
@@ -102,7 +103,10 @@ static inline void loop_set_step(struct loop *loop, loop_step_fn step, void *ctx
     loop->ops->set_step(loop, step, ctx);
 }
 
-/* The loop ends after the iteration that runs now. Its owner then joins it (runtime_loop_join). */
+/* The loop ends after the iteration that runs now (which includes all of its stages). Then it waits for the jobs
+ * that were submitted: their `done`, and posted and deferred tasks, still run; sockets, timers and the step don't.
+ * Connects under way end with ERR_CANCELLED. What is posted later never runs. Its owner then joins it
+ * (runtime_loop_join). Calling it again is harmless. */
 static inline void loop_stop(struct loop *loop)
 {
     loop->ops->stop(loop);

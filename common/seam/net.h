@@ -2,12 +2,14 @@
  * ERR_WOULD_BLOCK, and the loop reports when the socket is ready.
  *
  * Shape:     listener -> accepted sockets; connect -> socket. A new socket belongs to no loop until socket_attach.
- *            Readiness is level-triggered: on_ready runs in every iteration in which a watched event is possible.
+ *            Readiness is level-triggered: on_ready runs in every iteration in which a watched event is possible, once
+ *            for both directions or once for each.
  * Errors:    read: ERR_END at the peer's orderly end; ERR_RESET and others when the connection is lost. Nothing else
- *            happens to the socket by itself: its owner closes it.
+ *            happens to the socket by itself: its owner closes it. The loss of a connection is told once, to
+ *            whichever of read and write comes first; later reads may then say ERR_END.
  * Ownership: socket_close frees the socket; no callback follows it, also when called from its own callback.
- * Threads:   a socket is used only by the thread of the loop that it is attached to. Between accept (or connect) and attach it
- *            may be handed to another thread.
+ * Threads:   a socket is used only by the thread of the loop that it is attached to. Between accept (or connect) and
+ *            attach it may be handed to another thread.
  * Source:    design.md 3, 13 (plain events, own writev and sendfile), ADR-0005.
  */
 #ifndef COMMON_SEAM_NET_H
@@ -66,7 +68,8 @@ struct socket {
     const struct socket_ops *ops;
 };
 
-/* Binds and listens; port 0 picks a free one (net_listener_address tells). on_accept runs on `loop`. */
+/* Binds and listens; an empty host is every address of the machine; port 0 picks a free one (net_listener_address
+ * tells). on_accept runs on `loop`. Resolves a name at once: call it at the start only. */
 static inline enum err net_listen(struct net *net, struct loop *loop, const char *host, uint16_t port,
                                   net_accept_fn on_accept, void *ctx, struct net_listener **ret_listener)
 {
@@ -85,7 +88,8 @@ static inline void net_listener_close(struct net *net, struct net_listener *list
 }
 
 /* Resolves (in the pool; names are resolved anew on every call) and connects. on_connected runs on `loop`, never before
- * this returns. */
+ * this returns. ERR_REFUSED only when every address of the name that answered refuses; ERR_TIMEOUT when the deadline
+ * passes; ERR_ADDRESS_UNKNOWN when there is no such name; ERR_CANCELLED when the loop stops first. */
 static inline void net_connect(struct net *net, struct loop *loop, const char *host, uint16_t port,
                                uint64_t timeout_us, net_connect_fn on_connected, void *ctx)
 {
@@ -109,15 +113,15 @@ static inline enum err socket_read(struct socket *socket, void *ret_bytes, size_
     return socket->ops->read(socket, ret_bytes, bytes, ret_read_bytes);
 }
 
-/* count <= NET_WRITE_SPANS_MAX. Writes at least one byte or fails. */
+/* count <= NET_WRITE_SPANS_MAX, and there is a byte to write. Writes at least one byte or fails. */
 static inline enum err socket_writev(struct socket *socket, const struct span *spans, size_t count,
                                      size_t *ret_written_bytes)
 {
     return socket->ops->writev(socket, spans, count, ret_written_bytes);
 }
 
-/* Sends bytes of the file as the page cache holds them now (sendfile). May block on bytes that are not cached: the caller
- * has them read by the pool first. */
+/* Sends bytes of the file as the page cache holds them now (sendfile). May block on bytes that are not cached: the
+ * caller has them read by the pool first. ERR_END when the file ends at or before `pos`. */
 static inline enum err socket_send_file(struct socket *socket, struct file *file, uint64_t pos, size_t bytes,
                                         size_t *ret_written_bytes)
 {

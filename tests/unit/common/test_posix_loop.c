@@ -1,0 +1,478 @@
+/* The production loop keeps the contract of common/seam/loop.h: the order of an iteration, posts from other threads,
+ * jobs, timers, stopping. Runs under TSan. */
+#include "common/mem.h"
+#include "tests/unit/common/posix_support.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define TRACE_BYTES 256
+
+/* Order of one iteration ------------------------------------------------------------------------------------------ */
+
+struct order_test {
+    struct world world;
+    char trace[TRACE_BYTES];
+    struct net_listener *listener;
+    struct socket *client;
+    struct socket *accepted;
+    struct loop_task start_task;
+    struct loop_task posted_task;
+    struct loop_task deferred_task;
+    struct loop_task deferred_later_task;
+    struct loop_timer timer;
+    bool is_tracing;
+};
+
+static void trace(struct order_test *test, const char *word)
+{
+    if (test->is_tracing) {
+        size_t used = strlen(test->trace);
+        (void)snprintf(test->trace + used, sizeof(test->trace) - used, "%s ", word);
+    }
+}
+
+static void order_on_readable(void *ctx, unsigned events)
+{
+    struct order_test *test = ctx;
+    assert_int_equal(events, NET_READABLE);
+    trace(test, "socket");
+    socket_watch(test->accepted, 0);
+    loop_post(test->world.loop, &test->posted_task);
+}
+
+static void order_on_posted(struct loop_task *task)
+{
+    struct order_test *test = CONTAINER_OF(task, struct order_test, posted_task);
+    trace(test, "posted");
+    loop_timer_set(test->world.loop, &test->timer, 0);
+}
+
+static void order_on_timer(struct loop_timer *timer)
+{
+    struct order_test *test = CONTAINER_OF(timer, struct order_test, timer);
+    trace(test, "timer");
+    loop_defer(test->world.loop, &test->deferred_task);
+    loop_defer(test->world.loop, &test->deferred_task); /* queued once */
+}
+
+static void order_on_deferred(struct loop_task *task)
+{
+    struct order_test *test = CONTAINER_OF(task, struct order_test, deferred_task);
+    trace(test, "deferred");
+    loop_defer(test->world.loop, &test->deferred_later_task);
+}
+
+static void order_on_deferred_later(struct loop_task *task)
+{
+    struct order_test *test = CONTAINER_OF(task, struct order_test, deferred_later_task);
+    trace(test, "deferred_later");
+    loop_stop(test->world.loop);
+}
+
+static void order_on_step(void *ctx)
+{
+    trace(ctx, "step");
+}
+
+/* Runs as a deferred task: the next iteration is traced. */
+static void order_start(struct loop_task *task)
+{
+    struct order_test *test = CONTAINER_OF(task, struct order_test, start_task);
+    socket_attach(test->accepted, test->world.loop, order_on_readable, test);
+    socket_watch(test->accepted, NET_READABLE);
+}
+
+static void order_start_if_ready(struct order_test *test)
+{
+    if (test->client != NULL && test->accepted != NULL) {
+        size_t written_bytes = 0;
+        assert_int_equal(socket_writev(test->client, &(struct span){(const uint8_t *)"x", 1}, 1, &written_bytes),
+                         ERR_OK);
+        loop_defer(test->world.loop, &test->start_task);
+    }
+}
+
+static void order_on_accept(void *ctx, struct socket *socket)
+{
+    struct order_test *test = ctx;
+    test->accepted = socket;
+    order_start_if_ready(test);
+}
+
+static void order_on_connected(void *ctx, enum err err, struct socket *socket)
+{
+    struct order_test *test = ctx;
+    assert_int_equal(err, ERR_OK);
+    test->client = socket;
+    order_start_if_ready(test);
+}
+
+/* Each stage triggers the next one, all within one iteration; a task deferred by a deferred task waits for the next. */
+static void iteration_runs_sockets_posts_timers_deferred_step(void **state)
+{
+    (void)state;
+    struct order_test test = {
+        .start_task.run = order_start,
+        .posted_task.run = order_on_posted,
+        .deferred_task.run = order_on_deferred,
+        .deferred_later_task.run = order_on_deferred_later,
+        .timer.fire = order_on_timer,
+        .is_tracing = true,
+    };
+    world_start(&test.world);
+    assert_int_equal(
+        net_listen(test.world.env->net, test.world.loop, "127.0.0.1", 0, order_on_accept, &test, &test.listener),
+        ERR_OK);
+    struct net_address address;
+    net_listener_address(test.world.env->net, test.listener, &address);
+    net_connect(test.world.env->net, test.world.loop, address.host, address.port, TEST_DEADLINE_US, order_on_connected,
+                &test);
+    loop_set_step(test.world.loop, order_on_step, &test);
+    world_run(&test.world);
+    /* Connecting took iterations with nothing but steps. */
+    const char *begin = strstr(test.trace, "socket");
+    assert_non_null(begin);
+    assert_string_equal(begin, "socket posted timer deferred step deferred_later step ");
+    socket_close(test.client);
+    socket_close(test.accepted);
+    net_listener_close(test.world.env->net, test.listener);
+    world_end(&test.world);
+}
+
+/* Timers ----------------------------------------------------------------------------------------------------------- */
+
+struct timer_test {
+    struct world world;
+    struct loop_timer timers[3];
+    struct loop_timer cancelled;
+    char trace[TRACE_BYTES];
+    uint64_t start_us;
+};
+
+static void timer_fail(struct loop_timer *timer)
+{
+    (void)timer;
+    fail_msg("a cancelled timer fired");
+}
+
+static void timer_note(struct timer_test *test, const char *name, uint64_t after_us)
+{
+    assert_true(loop_now_us(test->world.loop) >= test->start_us + after_us);
+    strcat(test->trace, name);
+}
+
+static void timer_on_a(struct loop_timer *timer)
+{
+    struct timer_test *test = CONTAINER_OF(timer, struct timer_test, timers[0]);
+    timer_note(test, "a", 3000);
+    loop_timer_cancel(test->world.loop, &test->cancelled);
+}
+
+static void timer_on_b(struct loop_timer *timer)
+{
+    timer_note(CONTAINER_OF(timer, struct timer_test, timers[1]), "b", 3000);
+}
+
+static void timer_on_c(struct loop_timer *timer)
+{
+    struct timer_test *test = CONTAINER_OF(timer, struct timer_test, timers[2]);
+    timer_note(test, "c", 5000);
+    loop_stop(test->world.loop);
+}
+
+/* Not early, by deadline, then by order of setting; a moved timer fires once; one cancelled by its neighbour not at
+   all. */
+static void timers_fire_in_order_and_never_early(void **state)
+{
+    (void)state;
+    struct timer_test test = {
+        .timers = {{.fire = timer_on_a}, {.fire = timer_on_b}, {.fire = timer_on_c}},
+        .cancelled.fire = timer_fail,
+    };
+    world_start(&test.world);
+    struct loop *loop = test.world.loop;
+    test.start_us = loop_now_us(loop);
+    loop_timer_set(loop, &test.timers[2], test.start_us + 1000);
+    loop_timer_set(loop, &test.timers[0], test.start_us + 3000);
+    loop_timer_set(loop, &test.timers[1], test.start_us + 3000);
+    loop_timer_set(loop, &test.cancelled, test.start_us + 3000);
+    loop_timer_set(loop, &test.timers[2], test.start_us + 5000);
+    world_run(&test.world);
+    assert_string_equal(test.trace, "abc");
+    world_end(&test.world);
+}
+
+struct rearm_test {
+    struct world world;
+    struct loop_timer busy;
+    struct loop_timer waiting;
+    unsigned busy_count;
+};
+
+static void rearm_busy(struct loop_timer *timer)
+{
+    struct rearm_test *test = CONTAINER_OF(timer, struct rearm_test, busy);
+    test->busy_count++;
+    loop_timer_set(test->world.loop, timer, 0);
+}
+
+static void rearm_waiting(struct loop_timer *timer)
+{
+    loop_stop(CONTAINER_OF(timer, struct rearm_test, waiting)->world.loop);
+}
+
+/* A timer that is always due fires once in an iteration and can't keep another from firing. */
+static void timer_that_rearms_itself_starves_nobody(void **state)
+{
+    (void)state;
+    struct rearm_test test = {.busy.fire = rearm_busy, .waiting.fire = rearm_waiting};
+    world_start(&test.world);
+    loop_timer_set(test.world.loop, &test.busy, 0);
+    loop_timer_set(test.world.loop, &test.waiting, loop_now_us(test.world.loop) + 2000);
+    world_run(&test.world);
+    assert_true(test.busy_count > 0);
+    world_end(&test.world);
+}
+
+/* Posts ------------------------------------------------------------------------------------------------------------ */
+
+#define POSTERS 3
+#define POSTS_EACH 20000
+
+struct post {
+    struct loop_task task;
+    struct post_test *test;
+    unsigned poster;
+    unsigned sequence;
+};
+
+struct post_test {
+    struct world world;
+    struct post *posts;
+    unsigned next[POSTERS];
+    unsigned received_count;
+    struct loop *posters[POSTERS];
+    struct loop_task begin[POSTERS];
+};
+
+static void post_on_receive(struct loop_task *task)
+{
+    struct post *post = CONTAINER_OF(task, struct post, task);
+    struct post_test *test = post->test;
+    assert_int_equal(post->sequence, test->next[post->poster]); /* nothing lost, in order per poster */
+    test->next[post->poster]++;
+    test->received_count++;
+    if (test->received_count == POSTERS * POSTS_EACH) {
+        loop_stop(test->world.loop);
+    }
+}
+
+/* Runs on a poster's thread. */
+static void post_all(struct post_test *test, unsigned poster)
+{
+    for (unsigned i = 0; i < POSTS_EACH; i++) {
+        loop_post(test->world.loop, &test->posts[poster * POSTS_EACH + i].task);
+    }
+    loop_stop(test->posters[poster]);
+}
+
+static void post_begin_0(struct loop_task *task)
+{
+    post_all(CONTAINER_OF(task, struct post_test, begin[0]), 0);
+}
+
+static void post_begin_1(struct loop_task *task)
+{
+    post_all(CONTAINER_OF(task, struct post_test, begin[1]), 1);
+}
+
+static void post_begin_2(struct loop_task *task)
+{
+    post_all(CONTAINER_OF(task, struct post_test, begin[2]), 2);
+}
+
+static void posts_of_several_threads_arrive_in_order(void **state)
+{
+    (void)state;
+    struct post_test test = {.begin = {{.run = post_begin_0}, {.run = post_begin_1}, {.run = post_begin_2}}};
+    world_start(&test.world);
+    struct runtime *runtime = test.world.env->runtime;
+    test.posts = mem_array(POSTERS * POSTS_EACH, sizeof(*test.posts));
+    for (unsigned i = 0; i < POSTERS * POSTS_EACH; i++) {
+        test.posts[i] = (struct post){
+            .task.run = post_on_receive, .test = &test, .poster = i / POSTS_EACH, .sequence = i % POSTS_EACH};
+    }
+    for (unsigned i = 0; i < POSTERS; i++) {
+        assert_int_equal(runtime_loop_new(runtime, "poster", &test.posters[i]), ERR_OK);
+        runtime_loop_start(runtime, test.posters[i]);
+        loop_post(test.posters[i], &test.begin[i]);
+    }
+    world_run(&test.world);
+    for (unsigned i = 0; i < POSTERS; i++) {
+        runtime_loop_join(runtime, test.posters[i]);
+        runtime_loop_free(runtime, test.posters[i]);
+    }
+    mem_free(test.posts);
+    world_end(&test.world);
+}
+
+#define PING_PONGS 5000
+
+struct ping_test {
+    struct world world;
+    struct loop *other;
+    struct loop_task ping;
+    struct loop_task pong;
+    unsigned count;
+};
+
+static void ping_on_other(struct loop_task *task)
+{
+    struct ping_test *test = CONTAINER_OF(task, struct ping_test, ping);
+    loop_post(test->world.loop, &test->pong);
+}
+
+static void pong_on_loop(struct loop_task *task)
+{
+    struct ping_test *test = CONTAINER_OF(task, struct ping_test, pong);
+    test->count++;
+    if (test->count < PING_PONGS) {
+        loop_post(test->other, &test->ping);
+    } else {
+        loop_stop(test->other);
+        loop_stop(test->world.loop);
+        loop_stop(test->world.loop); /* twice is harmless */
+    }
+}
+
+/* Both loops fall asleep before each message: no wake-up may be lost. */
+static void sleeping_loops_are_woken_each_time(void **state)
+{
+    (void)state;
+    struct ping_test test = {.ping.run = ping_on_other, .pong.run = pong_on_loop};
+    world_start(&test.world);
+    struct runtime *runtime = test.world.env->runtime;
+    assert_int_equal(runtime_loop_new(runtime, "other", &test.other), ERR_OK);
+    runtime_loop_start(runtime, test.other);
+    loop_post(test.other, &test.ping);
+    world_run(&test.world);
+    runtime_loop_join(runtime, test.other);
+    runtime_loop_free(runtime, test.other);
+    assert_int_equal(test.count, PING_PONGS);
+    world_end(&test.world);
+}
+
+/* Jobs ------------------------------------------------------------------------------------------------------------- */
+
+#define JOBS 200
+
+struct test_job {
+    struct loop_job job;
+    struct job_test *test;
+    unsigned input;
+    unsigned output;
+};
+
+struct job_test {
+    struct world world;
+    struct test_job jobs[JOBS];
+    pthread_t loop_thread;
+    unsigned done_count;
+    unsigned stop_at;
+};
+
+static void job_work(struct loop_job *job)
+{
+    struct test_job *work = CONTAINER_OF(job, struct test_job, job);
+    assert_false(pthread_equal(pthread_self(), work->test->loop_thread));
+    work->output = work->input * 2;
+}
+
+static void job_done(struct loop_job *job)
+{
+    struct test_job *work = CONTAINER_OF(job, struct test_job, job);
+    assert_true(pthread_equal(pthread_self(), work->test->loop_thread));
+    assert_int_equal(work->output, work->input * 2);
+    work->test->done_count++;
+    if (work->test->done_count == work->test->stop_at) {
+        loop_stop(work->test->world.loop);
+    }
+}
+
+static void job_test_run(unsigned stop_at)
+{
+    struct job_test test = {.loop_thread = pthread_self(), .stop_at = stop_at};
+    world_start(&test.world);
+    for (unsigned i = 0; i < JOBS; i++) {
+        test.jobs[i] = (struct test_job){.job = {.work = job_work, .done = job_done}, .test = &test, .input = i};
+        loop_submit(test.world.loop, &test.jobs[i].job);
+    }
+    world_run(&test.world);
+    assert_int_equal(test.done_count, JOBS);
+    world_end(&test.world);
+}
+
+static void jobs_work_in_the_pool_and_end_on_their_loop(void **state)
+{
+    (void)state;
+    job_test_run(JOBS);
+}
+
+/* loop_stop after the first job: the loop still waits for all the others. */
+static void stopped_loop_waits_for_its_jobs(void **state)
+{
+    (void)state;
+    job_test_run(1);
+}
+
+/* Idleness --------------------------------------------------------------------------------------------------------- */
+
+struct idle_test {
+    struct world world;
+    struct loop_timer timer;
+    unsigned step_count;
+};
+
+static void idle_on_timer(struct loop_timer *timer)
+{
+    loop_stop(CONTAINER_OF(timer, struct idle_test, timer)->world.loop);
+}
+
+static void idle_on_step(void *ctx)
+{
+    ((struct idle_test *)ctx)->step_count++;
+}
+
+/* Nothing to do for 50 ms: one iteration for the timer, and no tick before it. */
+static void idle_loop_does_not_wake(void **state)
+{
+    (void)state;
+    struct idle_test test = {.timer.fire = idle_on_timer};
+    world_start(&test.world);
+    loop_set_step(test.world.loop, idle_on_step, &test);
+    loop_timer_set(test.world.loop, &test.timer, loop_now_us(test.world.loop) + 50000);
+    world_run(&test.world);
+    assert_int_equal(test.step_count, 1);
+    world_end(&test.world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(iteration_runs_sockets_posts_timers_deferred_step),
+        cmocka_unit_test(timers_fire_in_order_and_never_early),
+        cmocka_unit_test(timer_that_rearms_itself_starves_nobody),
+        cmocka_unit_test(posts_of_several_threads_arrive_in_order),
+        cmocka_unit_test(sleeping_loops_are_woken_each_time),
+        cmocka_unit_test(jobs_work_in_the_pool_and_end_on_their_loop),
+        cmocka_unit_test(stopped_loop_waits_for_its_jobs),
+        cmocka_unit_test(idle_loop_does_not_wake),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
