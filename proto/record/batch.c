@@ -36,8 +36,7 @@ enum err batch_peek(struct span bytes, size_t *ret_batch_bytes)
     uint32_t length_bytes = be32_get(bytes.data + POS_BATCH_LENGTH);
     uint8_t magic = bytes.data[POS_MAGIC];
     /* A negative length is a huge unsigned one. */
-    if (length_bytes < OLD_MESSAGE_BYTES_MIN ||
-        length_bytes > BATCH_BYTES_MAX - BATCH_LENGTH_OVERHEAD_BYTES)
+    if (length_bytes < OLD_MESSAGE_BYTES_MIN || length_bytes > BATCH_BYTES_MAX - BATCH_LENGTH_OVERHEAD_BYTES)
         return ERR_MALFORMED;
     if (magic != BATCH_MAGIC)
         return magic < BATCH_MAGIC ? ERR_UNSUPPORTED : ERR_MALFORMED;
@@ -73,8 +72,8 @@ enum err batch_header_parse(struct span bytes, struct batch_header *ret_header)
     };
     /* The base offset is not under the CRC: a flipped bit must not become a negative or overflowing
      * offset. */
-    if (header.base_offset < 0 || header.base_offset > BATCH_BASE_OFFSET_MAX ||
-        header.last_offset_delta < 0 || header.record_count < 0)
+    if (header.base_offset < 0 || header.base_offset > BATCH_BASE_OFFSET_MAX || header.last_offset_delta < 0 ||
+        header.record_count < 0)
         return ERR_MALFORMED;
     *ret_header = header;
     return ERR_OK;
@@ -155,8 +154,7 @@ void batch_header_write(uint8_t *data, const struct batch_header *header)
 {
     CHECK(header->batch_bytes >= BATCH_HEADER_BYTES && header->batch_bytes <= BATCH_BYTES_MAX);
     be64_put(data + POS_BASE_OFFSET, (uint64_t)header->base_offset);
-    be32_put(data + POS_BATCH_LENGTH,
-             (uint32_t)(header->batch_bytes - BATCH_LENGTH_OVERHEAD_BYTES));
+    be32_put(data + POS_BATCH_LENGTH, (uint32_t)(header->batch_bytes - BATCH_LENGTH_OVERHEAD_BYTES));
     be32_put(data + POS_LEADER_EPOCH, (uint32_t)header->partition_leader_epoch);
     data[POS_MAGIC] = BATCH_MAGIC;
     be16_put(data + POS_ATTRIBUTES, header->attributes);

@@ -9,8 +9,7 @@
 void batch_builder_init(struct batch_builder *builder, size_t batch_bytes_max)
 {
     *builder = (struct batch_builder){.options = BATCH_OPTIONS_DEFAULT};
-    bytebuf_init(&builder->bytes,
-                 batch_bytes_max < BATCH_BYTES_MAX ? batch_bytes_max : BATCH_BYTES_MAX);
+    bytebuf_init(&builder->bytes, batch_bytes_max < BATCH_BYTES_MAX ? batch_bytes_max : BATCH_BYTES_MAX);
 }
 
 void batch_builder_done(struct batch_builder *builder)
@@ -49,8 +48,7 @@ static uint8_t *put_span(uint8_t *to, struct span span)
 }
 
 /* Room for the header once, then the record's own room. */
-static enum err reserve_record(struct batch_builder *builder, size_t record_bytes,
-                               uint8_t **ret_room)
+static enum err reserve_record(struct batch_builder *builder, size_t record_bytes, uint8_t **ret_room)
 {
     bool is_first = builder->bytes.bytes == 0;
     size_t header_bytes = is_first ? BATCH_HEADER_BYTES : 0;
@@ -65,8 +63,7 @@ static enum err reserve_record(struct batch_builder *builder, size_t record_byte
 }
 
 /* Lengths are bounded before they are added up, so that the sum can't wrap. */
-static enum err headers_wire_bytes(const struct record_header *headers, size_t header_count,
-                                   size_t *ret_bytes)
+static enum err headers_wire_bytes(const struct record_header *headers, size_t header_count, size_t *ret_bytes)
 {
     size_t bytes = 0;
 
@@ -83,9 +80,8 @@ static enum err headers_wire_bytes(const struct record_header *headers, size_t h
     return ERR_OK;
 }
 
-enum err batch_builder_add(struct batch_builder *builder, int64_t timestamp_ms, struct span key,
-                           struct span value, const struct record_header *headers,
-                           size_t header_count)
+enum err batch_builder_add(struct batch_builder *builder, int64_t timestamp_ms, struct span key, struct span value,
+                           const struct record_header *headers, size_t header_count)
 {
     bool is_first = builder->record_count == 0;
     int64_t timestamp_delta_ms;
@@ -95,15 +91,13 @@ enum err batch_builder_add(struct batch_builder *builder, int64_t timestamp_ms, 
     enum err err = headers_wire_bytes(headers, header_count, &headers_bytes);
     if (err != ERR_OK)
         return err;
-    if (key.bytes > BATCH_BYTES_MAX || value.bytes > BATCH_BYTES_MAX ||
-        builder->record_count == INT32_MAX)
+    if (key.bytes > BATCH_BYTES_MAX || value.bytes > BATCH_BYTES_MAX || builder->record_count == INT32_MAX)
         return ERR_LIMIT;
-    if (__builtin_sub_overflow(timestamp_ms, is_first ? timestamp_ms : builder->base_timestamp_ms,
-                               &timestamp_delta_ms))
+    if (__builtin_sub_overflow(timestamp_ms, is_first ? timestamp_ms : builder->base_timestamp_ms, &timestamp_delta_ms))
         return ERR_INVALID;
     size_t body_bytes = 1 + varint_bytes(timestamp_delta_ms) + varint_bytes(builder->record_count) +
-                        span_wire_bytes(key) + span_wire_bytes(value) +
-                        varint_bytes((int64_t)header_count) + headers_bytes;
+                        span_wire_bytes(key) + span_wire_bytes(value) + varint_bytes((int64_t)header_count) +
+                        headers_bytes;
     size_t record_bytes = varint_bytes((int64_t)body_bytes) + body_bytes;
     err = reserve_record(builder, record_bytes, &to);
     if (err != ERR_OK)

@@ -28,10 +28,10 @@ struct batch_options {
 };
 
 /* No producer, offset 0, epoch -1, uncompressed: what a plain client sends. */
-#define BATCH_OPTIONS_DEFAULT                                                                      \
-    ((struct batch_options){.partition_leader_epoch = BATCH_NO_LEADER_EPOCH,                       \
-                            .producer_id = BATCH_NO_PRODUCER_ID,                                   \
-                            .producer_epoch = BATCH_NO_PRODUCER_EPOCH,                             \
+#define BATCH_OPTIONS_DEFAULT                                                                                          \
+    ((struct batch_options){.partition_leader_epoch = BATCH_NO_LEADER_EPOCH,                                           \
+                            .producer_id = BATCH_NO_PRODUCER_ID,                                                       \
+                            .producer_epoch = BATCH_NO_PRODUCER_EPOCH,                                                 \
                             .base_sequence = BATCH_NO_SEQUENCE})
 
 struct batch_builder {
@@ -49,9 +49,8 @@ void batch_builder_done(struct batch_builder *builder);
 void batch_builder_begin(struct batch_builder *builder, const struct batch_options *options);
 
 /* Add a record; a null span as key or value is Kafka's null. */
-enum err batch_builder_add(struct batch_builder *builder, int64_t timestamp_ms, struct span key,
-                           struct span value, const struct record_header *headers,
-                           size_t header_count) MUST_USE;
+enum err batch_builder_add(struct batch_builder *builder, int64_t timestamp_ms, struct span key, struct span value,
+                           const struct record_header *headers, size_t header_count) MUST_USE;
 
 /* Complete the batch and append it to `output`; the builder is then as after init. */
 enum err batch_builder_finish(struct batch_builder *builder, struct bytebuf *output) MUST_USE;

@@ -18,8 +18,8 @@ static enum err gzip_append(struct span bytes, struct bytebuf *output)
     z_stream gzip = {0};
     uint8_t *room;
 
-    CHECK(deflateInit2(&gzip, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_WINDOW_BITS,
-                       GZIP_MEMORY_LEVEL, Z_DEFAULT_STRATEGY) == Z_OK);
+    CHECK(deflateInit2(&gzip, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_WINDOW_BITS, GZIP_MEMORY_LEVEL,
+                       Z_DEFAULT_STRATEGY) == Z_OK);
     size_t room_bytes = deflateBound(&gzip, bytes.bytes);
     enum err err = bytebuf_reserve(output, room_bytes, &room);
     if (err == ERR_OK) {
@@ -41,11 +41,10 @@ static size_t snappy_block_count(struct span bytes)
 
 static enum err snappy_append(struct span bytes, struct bytebuf *output)
 {
-    size_t block_room_bytes =
-        sizeof(uint32_t) + snappy_max_compressed_length(COMPRESS_SNAPPY_BLOCK_BYTES);
+    size_t block_room_bytes = sizeof(uint32_t) + snappy_max_compressed_length(COMPRESS_SNAPPY_BLOCK_BYTES);
     uint8_t *room;
-    enum err err = bytebuf_reserve(
-        output, COMPRESS_XERIAL_HEADER_BYTES + snappy_block_count(bytes) * block_room_bytes, &room);
+    enum err err =
+        bytebuf_reserve(output, COMPRESS_XERIAL_HEADER_BYTES + snappy_block_count(bytes) * block_room_bytes, &room);
 
     if (err != ERR_OK)
         return err;
@@ -55,12 +54,10 @@ static enum err snappy_append(struct span bytes, struct bytebuf *output)
     size_t done_bytes = COMPRESS_XERIAL_HEADER_BYTES;
     for (size_t pos = 0; pos < bytes.bytes; pos += COMPRESS_SNAPPY_BLOCK_BYTES) {
         size_t left_bytes = bytes.bytes - pos;
-        size_t plain_bytes =
-            left_bytes < COMPRESS_SNAPPY_BLOCK_BYTES ? left_bytes : COMPRESS_SNAPPY_BLOCK_BYTES;
+        size_t plain_bytes = left_bytes < COMPRESS_SNAPPY_BLOCK_BYTES ? left_bytes : COMPRESS_SNAPPY_BLOCK_BYTES;
         size_t block_bytes = block_room_bytes - sizeof(uint32_t);
         uint8_t *block = room + done_bytes + sizeof(uint32_t);
-        CHECK(snappy_compress((const char *)bytes.data + pos, plain_bytes, (char *)block,
-                              &block_bytes) == SNAPPY_OK);
+        CHECK(snappy_compress((const char *)bytes.data + pos, plain_bytes, (char *)block, &block_bytes) == SNAPPY_OK);
         be32_put(room + done_bytes, (uint32_t)block_bytes);
         done_bytes += sizeof(uint32_t) + block_bytes;
     }
@@ -93,8 +90,7 @@ static enum err zstd_append(struct span bytes, struct bytebuf *output)
 
     if (err != ERR_OK)
         return err;
-    size_t done_bytes =
-        ZSTD_compress(room, room_bytes, bytes.data, bytes.bytes, ZSTD_CLEVEL_DEFAULT);
+    size_t done_bytes = ZSTD_compress(room, room_bytes, bytes.data, bytes.bytes, ZSTD_CLEVEL_DEFAULT);
     CHECK(!ZSTD_isError(done_bytes));
     bytebuf_added(output, done_bytes);
     return ERR_OK;

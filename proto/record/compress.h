@@ -23,8 +23,7 @@
 #define COMPRESS_XERIAL_VERSION 1u
 
 /* Append the compressed form of `bytes`; BATCH_CODEC_NONE copies. */
-enum err compress_append(enum batch_codec codec, struct span bytes,
-                         struct bytebuf *output) MUST_USE;
+enum err compress_append(enum batch_codec codec, struct span bytes, struct bytebuf *output) MUST_USE;
 
 /* "none", "gzip", "snappy", "lz4", "zstd"; NULL for bits that name no codec. Static memory. */
 const char *codec_name(unsigned codec_bits);

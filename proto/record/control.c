@@ -32,8 +32,8 @@ enum err control_batch_parse(const struct batch *batch, struct control_marker *r
     return control_marker_parse(record.key, record.value, ret_marker);
 }
 
-enum err control_batch_build(struct control_marker marker, int64_t producer_id,
-                             int16_t producer_epoch, int64_t timestamp_ms, struct bytebuf *output)
+enum err control_batch_build(struct control_marker marker, int64_t producer_id, int16_t producer_epoch,
+                             int64_t timestamp_ms, struct bytebuf *output)
 {
     uint8_t key[CONTROL_KEY_BYTES] = {0};
     uint8_t value[CONTROL_MARKER_VALUE_BYTES] = {0};

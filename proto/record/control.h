@@ -26,15 +26,13 @@ struct control_marker {
 };
 
 /* The marker in a record of a control batch. */
-enum err control_marker_parse(struct span key, struct span value,
-                              struct control_marker *ret_marker) MUST_USE;
+enum err control_marker_parse(struct span key, struct span value, struct control_marker *ret_marker) MUST_USE;
 
 /* The marker of an uncompressed control batch, which holds exactly one record. */
 enum err control_batch_parse(const struct batch *batch, struct control_marker *ret_marker) MUST_USE;
 
 /* Append the control batch that ends the producer's transaction to `output`. */
-enum err control_batch_build(struct control_marker marker, int64_t producer_id,
-                             int16_t producer_epoch, int64_t timestamp_ms,
-                             struct bytebuf *output) MUST_USE;
+enum err control_batch_build(struct control_marker marker, int64_t producer_id, int16_t producer_epoch,
+                             int64_t timestamp_ms, struct bytebuf *output) MUST_USE;
 
 #endif

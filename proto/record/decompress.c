@@ -32,8 +32,7 @@
 
 struct codec_reader {
     enum err (*open)(struct decompressor *decompressor);
-    enum err (*read)(struct decompressor *decompressor, uint8_t *to, size_t room_bytes,
-                     size_t *ret_bytes);
+    enum err (*read)(struct decompressor *decompressor, uint8_t *to, size_t room_bytes, size_t *ret_bytes);
     void (*forget)(struct decompressor *decompressor);
 };
 
@@ -72,8 +71,7 @@ static enum err plain_open(struct decompressor *decompressor)
     return ERR_OK;
 }
 
-static enum err plain_read(struct decompressor *decompressor, uint8_t *to, size_t room_bytes,
-                           size_t *ret_bytes)
+static enum err plain_read(struct decompressor *decompressor, uint8_t *to, size_t room_bytes, size_t *ret_bytes)
 {
     size_t bytes = decompressor->input.bytes < room_bytes ? decompressor->input.bytes : room_bytes;
 
@@ -101,8 +99,7 @@ static enum err gzip_open(struct decompressor *decompressor)
     return ERR_OK;
 }
 
-static enum err gzip_read(struct decompressor *decompressor, uint8_t *to, size_t room_bytes,
-                          size_t *ret_bytes)
+static enum err gzip_read(struct decompressor *decompressor, uint8_t *to, size_t room_bytes, size_t *ret_bytes)
 {
     z_stream *gzip = &decompressor->gzip;
 
@@ -135,16 +132,15 @@ static enum err lz4_open(struct decompressor *decompressor)
     return ERR_OK;
 }
 
-static enum err lz4_read(struct decompressor *decompressor, uint8_t *to, size_t room_bytes,
-                         size_t *ret_bytes)
+static enum err lz4_read(struct decompressor *decompressor, uint8_t *to, size_t room_bytes, size_t *ret_bytes)
 {
     size_t done_bytes = 0;
 
     while (done_bytes < room_bytes) {
         size_t in_bytes = decompressor->input.bytes;
         size_t out_bytes = room_bytes - done_bytes;
-        size_t hint = LZ4F_decompress(decompressor->lz4, to + done_bytes, &out_bytes,
-                                      decompressor->input.data, &in_bytes, NULL);
+        size_t hint =
+            LZ4F_decompress(decompressor->lz4, to + done_bytes, &out_bytes, decompressor->input.data, &in_bytes, NULL);
         if (LZ4F_isError(hint))
             return ERR_CORRUPT;
         consume(decompressor, in_bytes);
@@ -153,9 +149,7 @@ static enum err lz4_read(struct decompressor *decompressor, uint8_t *to, size_t 
         if (hint == 0)
             return end_here(decompressor);
         if (in_bytes == 0 && out_bytes == 0)
-            return done_bytes > 0
-                       ? ERR_OK
-                       : ERR_CORRUPT; /* cut short: seen by the next call at the latest */
+            return done_bytes > 0 ? ERR_OK : ERR_CORRUPT; /* cut short: seen by the next call at the latest */
     }
     return ERR_OK;
 }
@@ -176,15 +170,14 @@ static enum err zstd_open(struct decompressor *decompressor)
     if (decompressor->zstd == NULL) {
         decompressor->zstd = ZSTD_createDCtx();
         CHECK(decompressor->zstd != NULL);
-        CHECK(!ZSTD_isError(ZSTD_DCtx_setParameter(decompressor->zstd, ZSTD_d_windowLogMax,
-                                                   DECOMPRESS_ZSTD_WINDOW_LOG_MAX)));
+        CHECK(!ZSTD_isError(
+            ZSTD_DCtx_setParameter(decompressor->zstd, ZSTD_d_windowLogMax, DECOMPRESS_ZSTD_WINDOW_LOG_MAX)));
     }
     CHECK(!ZSTD_isError(ZSTD_DCtx_reset(decompressor->zstd, ZSTD_reset_session_only)));
     return ERR_OK;
 }
 
-static enum err zstd_read(struct decompressor *decompressor, uint8_t *to, size_t room_bytes,
-                          size_t *ret_bytes)
+static enum err zstd_read(struct decompressor *decompressor, uint8_t *to, size_t room_bytes, size_t *ret_bytes)
 {
     ZSTD_outBuffer out = {.dst = to, .size = room_bytes};
 
@@ -202,16 +195,14 @@ static enum err zstd_read(struct decompressor *decompressor, uint8_t *to, size_t
         if (hint == 0 && decompressor->input.bytes == 0)
             return end_here(decompressor);
         if (in.pos == 0 && out.pos == before_bytes)
-            return out.pos > 0 ? ERR_OK
-                               : ERR_CORRUPT; /* cut short: seen by the next call at the latest */
+            return out.pos > 0 ? ERR_OK : ERR_CORRUPT; /* cut short: seen by the next call at the latest */
     }
     return ERR_OK;
 }
 
 static void zstd_forget(struct decompressor *decompressor)
 {
-    if (decompressor->zstd == NULL ||
-        ZSTD_sizeof_DCtx(decompressor->zstd) <= DECOMPRESS_KEPT_BYTES_MAX)
+    if (decompressor->zstd == NULL || ZSTD_sizeof_DCtx(decompressor->zstd) <= DECOMPRESS_KEPT_BYTES_MAX)
         return;
     ZSTD_freeDCtx(decompressor->zstd);
     decompressor->zstd = NULL;
@@ -222,9 +213,8 @@ static enum err snappy_open(struct decompressor *decompressor)
     struct span input = decompressor->input;
 
     decompressor->block_unread = SPAN_NULL;
-    decompressor->is_xerial =
-        input.bytes >= COMPRESS_XERIAL_HEADER_BYTES &&
-        memcmp(input.data, COMPRESS_XERIAL_MAGIC, COMPRESS_XERIAL_MAGIC_BYTES) == 0;
+    decompressor->is_xerial = input.bytes >= COMPRESS_XERIAL_HEADER_BYTES &&
+                              memcmp(input.data, COMPRESS_XERIAL_MAGIC, COMPRESS_XERIAL_MAGIC_BYTES) == 0;
     /* The two versions behind the magic were written in both byte orders by old clients and never changed meaning:
      * nobody reads them. */
     if (decompressor->is_xerial)
@@ -233,8 +223,7 @@ static enum err snappy_open(struct decompressor *decompressor)
 }
 
 /* Take the next compressed block off the input, with its uncompressed size, which is allowed and possible. */
-static enum err snappy_next_block(struct decompressor *decompressor, struct span *ret_block,
-                                  size_t *ret_plain_bytes)
+static enum err snappy_next_block(struct decompressor *decompressor, struct span *ret_block, size_t *ret_plain_bytes)
 {
     struct span block = decompressor->input;
     size_t frame_bytes = 0;
@@ -249,8 +238,7 @@ static enum err snappy_next_block(struct decompressor *decompressor, struct span
             return ERR_CORRUPT;
         block = span_sub(block, frame_bytes, block_bytes);
     }
-    if (snappy_uncompressed_length((const char *)block.data, block.bytes, &plain_bytes) !=
-        SNAPPY_OK)
+    if (snappy_uncompressed_length((const char *)block.data, block.bytes, &plain_bytes) != SNAPPY_OK)
         return ERR_CORRUPT;
     if (plain_bytes > decompressor->output_left_bytes)
         return ERR_LIMIT;
@@ -271,8 +259,7 @@ static void snappy_reserve_block(struct decompressor *decompressor, size_t bytes
     decompressor->block_capacity_bytes = bytes;
 }
 
-static enum err snappy_read(struct decompressor *decompressor, uint8_t *to, size_t room_bytes,
-                            size_t *ret_bytes)
+static enum err snappy_read(struct decompressor *decompressor, uint8_t *to, size_t room_bytes, size_t *ret_bytes)
 {
     struct span *unread = &decompressor->block_unread;
 
@@ -290,8 +277,7 @@ static enum err snappy_read(struct decompressor *decompressor, uint8_t *to, size
             snappy_reserve_block(decompressor, plain_bytes + 1);
         uint8_t *plain = is_direct ? to : decompressor->block;
         size_t got_bytes = plain_bytes;
-        if (snappy_uncompress((const char *)block.data, block.bytes, (char *)plain, &got_bytes) !=
-                SNAPPY_OK ||
+        if (snappy_uncompress((const char *)block.data, block.bytes, (char *)plain, &got_bytes) != SNAPPY_OK ||
             got_bytes != plain_bytes)
             return ERR_CORRUPT;
         *unread = span_make(plain, plain_bytes);
@@ -355,15 +341,16 @@ static void settle(struct decompressor *decompressor)
     decompressor->input = SPAN_NULL;
 }
 
-enum err decompressor_open(struct decompressor *decompressor, unsigned codec_bits,
-                           struct span compressed, size_t output_bytes_max)
+enum err decompressor_open(struct decompressor *decompressor, unsigned codec_bits, struct span compressed,
+                           size_t output_bytes_max)
 {
     settle(decompressor);
     if (codec_bits >= BATCH_CODEC_COUNT)
         return ERR_UNSUPPORTED;
     CHECK(compressed.bytes <= BATCH_BYTES_MAX && output_bytes_max <= DECOMPRESS_BYTES_MAX);
     decompressor->reader = &codec_readers[codec_bits];
-    decompressor->input = compressed;
+    /* The null span has no address that could be added to. */
+    decompressor->input = span_is_null(compressed) ? span_make("", 0) : compressed;
     decompressor->output_left_bytes = output_bytes_max;
     decompressor->is_ended = false;
     return decompressor->reader->open(decompressor);
@@ -373,8 +360,7 @@ enum err decompressor_more(struct decompressor *decompressor, struct span *unrea
 {
     uint8_t *to = decompressor->window + DECOMPRESS_CARRY_BYTES_MAX;
     size_t allowed_bytes = decompressor->output_left_bytes + 1;
-    size_t room_bytes =
-        allowed_bytes < DECOMPRESS_WINDOW_BYTES ? allowed_bytes : DECOMPRESS_WINDOW_BYTES;
+    size_t room_bytes = allowed_bytes < DECOMPRESS_WINDOW_BYTES ? allowed_bytes : DECOMPRESS_WINDOW_BYTES;
     size_t bytes = 0;
     enum err err = ERR_OK;
 
@@ -398,8 +384,8 @@ enum err decompressor_more(struct decompressor *decompressor, struct span *unrea
     return ERR_OK;
 }
 
-enum err decompress_append(struct decompressor *decompressor, unsigned codec_bits,
-                           struct span compressed, size_t output_bytes_max, struct bytebuf *output)
+enum err decompress_append(struct decompressor *decompressor, unsigned codec_bits, struct span compressed,
+                           size_t output_bytes_max, struct bytebuf *output)
 {
     enum err err = decompressor_open(decompressor, codec_bits, compressed, output_bytes_max);
 

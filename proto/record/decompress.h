@@ -37,8 +37,8 @@ void decompressor_free(struct decompressor *decompressor);
 
 /* Begin with `compressed`, of which at most `output_bytes_max` may come out. `codec_bits` as in a batch header;
  * BATCH_CODEC_NONE passes the bytes through. */
-enum err decompressor_open(struct decompressor *decompressor, unsigned codec_bits,
-                           struct span compressed, size_t output_bytes_max) MUST_USE;
+enum err decompressor_open(struct decompressor *decompressor, unsigned codec_bits, struct span compressed,
+                           size_t output_bytes_max) MUST_USE;
 
 /* Put more output behind what the caller has not read of the last window. *unread: in, the tail of the last window, at
  * most DECOMPRESS_CARRY_BYTES_MAX (empty at first); out, that tail and at least one byte more. ERR_END when there is no
@@ -46,8 +46,7 @@ enum err decompressor_open(struct decompressor *decompressor, unsigned codec_bit
 enum err decompressor_more(struct decompressor *decompressor, struct span *unread) MUST_USE;
 
 /* Append the whole output to `output`, which keeps its own maximum (ERR_LIMIT). */
-enum err decompress_append(struct decompressor *decompressor, unsigned codec_bits,
-                           struct span compressed, size_t output_bytes_max,
-                           struct bytebuf *output) MUST_USE;
+enum err decompress_append(struct decompressor *decompressor, unsigned codec_bits, struct span compressed,
+                           size_t output_bytes_max, struct bytebuf *output) MUST_USE;
 
 #endif

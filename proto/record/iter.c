@@ -56,8 +56,7 @@ static struct span cursor_rest(const struct cursor *cursor)
 }
 
 /* Everything behind the record's length, except that the headers are only counted. */
-static enum err parse_body(struct span body, const struct batch_header *batch,
-                           struct record *ret_record)
+static enum err parse_body(struct span body, const struct batch_header *batch, struct record *ret_record)
 {
     struct cursor cursor = {body.data, body.data + body.bytes};
     int64_t timestamp_delta_ms;
@@ -65,18 +64,15 @@ static enum err parse_body(struct span body, const struct batch_header *batch,
     if (body.bytes == 0)
         return ERR_MALFORMED;
     cursor.at++; /* attributes: none is defined */
-    if (!take_varint64(&cursor, &timestamp_delta_ms) ||
-        !take_varint32(&cursor, &ret_record->offset_delta) ||
-        !take_bytes(&cursor, true, &ret_record->key) ||
-        !take_bytes(&cursor, true, &ret_record->value) ||
+    if (!take_varint64(&cursor, &timestamp_delta_ms) || !take_varint32(&cursor, &ret_record->offset_delta) ||
+        !take_bytes(&cursor, true, &ret_record->key) || !take_bytes(&cursor, true, &ret_record->value) ||
         !take_varint32(&cursor, &ret_record->header_count) || ret_record->header_count < 0)
         return ERR_MALFORMED;
     if (ret_record->header_count > RECORD_HEADER_COUNT_MAX)
         return ERR_LIMIT;
     if (ret_record->offset_delta < 0 || ret_record->offset_delta > batch->last_offset_delta)
         return ERR_MALFORMED;
-    if (__builtin_add_overflow(batch->base_timestamp_ms, timestamp_delta_ms,
-                               &ret_record->timestamp_ms))
+    if (__builtin_add_overflow(batch->base_timestamp_ms, timestamp_delta_ms, &ret_record->timestamp_ms))
         return ERR_MALFORMED;
     if (batch_has_append_time(batch))
         ret_record->timestamp_ms = batch->max_timestamp_ms;
@@ -97,21 +93,21 @@ static enum err check_headers(const struct record *record)
     return rest.bytes == 0 ? ERR_OK : ERR_MALFORMED;
 }
 
-void record_iter_init(struct record_iter *iter, const struct batch_header *batch,
-                      struct span records)
+void record_iter_init(struct record_iter *iter, const struct batch_header *batch, struct span records)
 {
-    *iter =
-        (struct record_iter){.batch = *batch, .rest = records, .left_count = batch->record_count};
+    *iter = (struct record_iter){.batch = *batch, .rest = records, .left_count = batch->record_count};
 }
 
 enum err record_iter_next(struct record_iter *iter, struct record *ret_record)
 {
-    struct cursor cursor = {iter->rest.data, iter->rest.data + iter->rest.bytes};
     struct record record;
     struct span body;
 
     if (iter->left_count <= 0)
         return iter->rest.bytes == 0 ? ERR_END : ERR_MALFORMED;
+    if (iter->rest.bytes == 0)
+        return ERR_MALFORMED;
+    struct cursor cursor = {iter->rest.data, iter->rest.data + iter->rest.bytes};
     if (!take_bytes(&cursor, false, &body))
         return ERR_MALFORMED;
     enum err err = parse_body(body, &iter->batch, &record);
@@ -130,11 +126,11 @@ enum err record_iter_next(struct record_iter *iter, struct record *ret_record)
 
 enum err record_header_next(struct span *rest, struct record_header *ret_header)
 {
-    struct cursor cursor = {rest->data, rest->data + rest->bytes};
     struct record_header header;
 
     if (rest->bytes == 0)
         return ERR_END;
+    struct cursor cursor = {rest->data, rest->data + rest->bytes};
     if (!take_bytes(&cursor, false, &header.key) || !take_bytes(&cursor, true, &header.value))
         return ERR_MALFORMED;
     *rest = cursor_rest(&cursor);
@@ -142,8 +138,8 @@ enum err record_header_next(struct span *rest, struct record_header *ret_header)
     return ERR_OK;
 }
 
-enum err batch_records_plain(const struct batch *batch, struct decompressor *decompressor,
-                             struct bytebuf *plain, struct span *ret_records)
+enum err batch_records_plain(const struct batch *batch, struct decompressor *decompressor, struct bytebuf *plain,
+                             struct span *ret_records)
 {
     struct span records = batch_records(batch);
 
@@ -152,8 +148,8 @@ enum err batch_records_plain(const struct batch *batch, struct decompressor *dec
         return ERR_OK;
     }
     bytebuf_clear(plain);
-    enum err err = decompress_append(decompressor, batch_codec_bits(&batch->header), records,
-                                     DECOMPRESS_BYTES_MAX, plain);
+    enum err err =
+        decompress_append(decompressor, batch_codec_bits(&batch->header), records, DECOMPRESS_BYTES_MAX, plain);
     if (err == ERR_OK)
         *ret_records = bytebuf_span(plain);
     return err;

@@ -43,8 +43,7 @@ struct record_iter {
 };
 
 /* `records` is the uncompressed record section of the batch: batch_records, or what batch_records_plain gives. */
-void record_iter_init(struct record_iter *iter, const struct batch_header *batch,
-                      struct span records);
+void record_iter_init(struct record_iter *iter, const struct batch_header *batch, struct span records);
 
 /* The next record. Offsets must grow and stay within the batch's; gaps (a compacted log) are fine. When the last record
  * was taken and bytes are left over, that is ERR_MALFORMED. */
@@ -55,7 +54,7 @@ enum err record_header_next(struct span *rest, struct record_header *ret_header)
 
 /* The record section of the batch, uncompressed. Compressed ones are put into `plain`, which is cleared first and must
  * live as long as *ret_records; `decompressor` is not used for the others. */
-enum err batch_records_plain(const struct batch *batch, struct decompressor *decompressor,
-                             struct bytebuf *plain, struct span *ret_records) MUST_USE;
+enum err batch_records_plain(const struct batch *batch, struct decompressor *decompressor, struct bytebuf *plain,
+                             struct span *ret_records) MUST_USE;
 
 #endif

@@ -47,8 +47,7 @@ static bool walk_long_varint(struct walk *walk, bool is_64, uint64_t *ret_value)
 
     if (walk_here(walk) > walk->record_left_bytes)
         limit = walk->at + walk->record_left_bytes;
-    size_t bytes = is_64 ? uvarint64_get(walk->at, limit, ret_value)
-                         : uvarint32_get(walk->at, limit, &value32);
+    size_t bytes = is_64 ? uvarint64_get(walk->at, limit, ret_value) : uvarint32_get(walk->at, limit, &value32);
     if (bytes > 0 && !is_64)
         *ret_value = value32;
     walk->at += bytes;
@@ -137,8 +136,8 @@ static inline enum batch_problem walk_record(struct walk *walk, struct walked *r
         return RECORD_MALFORMED;
     walk->record_left_bytes = (size_t)record_bytes;
     if (!walk_skip(walk, 1) || !walk_varint(walk, true, &timestamp_delta) ||
-        !walk_varint32(walk, &ret_walked->offset_delta) ||
-        !walk_bytes(walk, true, &ret_walked->has_key) || !walk_bytes(walk, true, &has_value))
+        !walk_varint32(walk, &ret_walked->offset_delta) || !walk_bytes(walk, true, &ret_walked->has_key) ||
+        !walk_bytes(walk, true, &has_value))
         return RECORD_MALFORMED;
     ret_walked->timestamp_delta_ms = unzigzag64(timestamp_delta);
     enum batch_problem problem = walk_headers(walk);
@@ -148,17 +147,14 @@ static inline enum batch_problem walk_record(struct walk *walk, struct walked *r
 }
 
 /* The rules on one well-formed record; keeps the largest timestamp in the report. */
-static inline enum batch_problem judge_record(const struct walked *walked,
-                                              const struct batch_header *header,
-                                              const struct walk_rules *rules,
-                                              struct batch_report *report)
+static inline enum batch_problem judge_record(const struct walked *walked, const struct batch_header *header,
+                                              const struct walk_rules *rules, struct batch_report *report)
 {
     int64_t timestamp_ms;
 
     if (walked->offset_delta != report->record_index)
         return RECORD_OFFSET_WRONG;
-    if (__builtin_add_overflow(header->base_timestamp_ms, walked->timestamp_delta_ms,
-                               &timestamp_ms))
+    if (__builtin_add_overflow(header->base_timestamp_ms, walked->timestamp_delta_ms, &timestamp_ms))
         return RECORD_MALFORMED;
     if (rules->is_key_required && !walked->has_key)
         return RECORD_KEY_MISSING;
@@ -177,8 +173,8 @@ static enum batch_problem problem_from_source(enum err err)
     return err == ERR_LIMIT ? BATCH_DECOMPRESSED_TOO_LARGE : BATCH_DECOMPRESSION_FAILED;
 }
 
-static enum batch_problem walk_all(struct walk *walk, const struct batch_header *header,
-                                   const struct walk_rules *rules, struct batch_report *report)
+static enum batch_problem walk_all(struct walk *walk, const struct batch_header *header, const struct walk_rules *rules,
+                                   struct batch_report *report)
 {
     struct walked walked;
 
@@ -197,8 +193,8 @@ static enum batch_problem walk_all(struct walk *walk, const struct batch_header 
     return BATCH_GOOD;
 }
 
-void records_walk(const struct batch *batch, const struct walk_rules *rules,
-                  struct decompressor *decompressor, struct batch_report *ret_report)
+void records_walk(const struct batch *batch, const struct walk_rules *rules, struct decompressor *decompressor,
+                  struct batch_report *ret_report)
 {
     const struct batch_header *header = &batch->header;
     struct span records = batch_records(batch);
@@ -211,8 +207,7 @@ void records_walk(const struct batch *batch, const struct walk_rules *rules,
     if (batch_is_compressed(header)) {
         CHECK(decompressor != NULL);
         walk = (struct walk){.source = decompressor};
-        walk.source_err = decompressor_open(decompressor, batch_codec_bits(header), records,
-                                            DECOMPRESS_BYTES_MAX);
+        walk.source_err = decompressor_open(decompressor, batch_codec_bits(header), records, DECOMPRESS_BYTES_MAX);
         if (walk.source_err == ERR_UNSUPPORTED) {
             ret_report->problem = BATCH_CODEC_UNKNOWN;
             return;

@@ -19,11 +19,10 @@ struct walk_rules {
     int64_t timestamp_ms_max;
 };
 
-#define WALK_RULES_NONE                                                                            \
-    ((struct walk_rules){.timestamp_ms_min = INT64_MIN, .timestamp_ms_max = INT64_MAX})
+#define WALK_RULES_NONE ((struct walk_rules){.timestamp_ms_min = INT64_MIN, .timestamp_ms_max = INT64_MAX})
 
 /* Sets every field of *ret_report. */
-void records_walk(const struct batch *batch, const struct walk_rules *rules,
-                  struct decompressor *decompressor, struct batch_report *ret_report);
+void records_walk(const struct batch *batch, const struct walk_rules *rules, struct decompressor *decompressor,
+                  struct batch_report *ret_report);
 
 #endif

@@ -50,8 +50,7 @@ static enum batch_problem judge_producer(const struct batch_header *header)
 {
     if (!batch_has_producer_id(header))
         return batch_is_transactional(header) ? BATCH_TRANSACTION_WRONG : BATCH_GOOD;
-    return header->producer_epoch >= 0 && header->base_sequence >= 0 ? BATCH_GOOD
-                                                                     : BATCH_PRODUCER_WRONG;
+    return header->producer_epoch >= 0 && header->base_sequence >= 0 ? BATCH_GOOD : BATCH_PRODUCER_WRONG;
 }
 
 static enum batch_problem judge_header(const struct batch *batch, const struct batch_policy *policy)
@@ -89,11 +88,9 @@ static struct walk_rules rules_of(const struct batch_policy *policy)
     rules.is_key_required = policy->is_key_required;
     if (policy->is_append_time)
         return rules;
-    if (__builtin_sub_overflow(policy->now_ms, policy->timestamp_before_ms_max,
-                               &rules.timestamp_ms_min))
+    if (__builtin_sub_overflow(policy->now_ms, policy->timestamp_before_ms_max, &rules.timestamp_ms_min))
         rules.timestamp_ms_min = INT64_MIN;
-    if (__builtin_add_overflow(policy->now_ms, policy->timestamp_after_ms_max,
-                               &rules.timestamp_ms_max))
+    if (__builtin_add_overflow(policy->now_ms, policy->timestamp_after_ms_max, &rules.timestamp_ms_max))
         rules.timestamp_ms_max = INT64_MAX;
     return rules;
 }
@@ -106,8 +103,7 @@ static void judge_unwalked(const struct batch_header *header, const struct walk_
                        header->max_timestamp_ms >= header->base_timestamp_ms &&
                        header->max_timestamp_ms <= rules->timestamp_ms_max;
 
-    if (header->base_timestamp_ms == BATCH_NO_TIMESTAMP_MS &&
-        header->max_timestamp_ms == BATCH_NO_TIMESTAMP_MS)
+    if (header->base_timestamp_ms == BATCH_NO_TIMESTAMP_MS && header->max_timestamp_ms == BATCH_NO_TIMESTAMP_MS)
         is_in_range = true;
     *ret_report = (struct batch_report){
         .problem = is_in_range ? BATCH_GOOD : RECORD_TIMESTAMP_OUT_OF_RANGE,
@@ -117,9 +113,8 @@ static void judge_unwalked(const struct batch_header *header, const struct walk_
     };
 }
 
-void batch_validate(struct span bytes, const struct batch_policy *policy,
-                    struct decompressor *decompressor, struct batch *ret_batch,
-                    struct batch_report *ret_report)
+void batch_validate(struct span bytes, const struct batch_policy *policy, struct decompressor *decompressor,
+                    struct batch *ret_batch, struct batch_report *ret_report)
 {
     struct batch batch;
     enum batch_problem problem = parse_alone(bytes, &batch);
@@ -141,8 +136,7 @@ void batch_validate(struct span bytes, const struct batch_policy *policy,
         *ret_batch = batch;
 }
 
-void records_validate(const struct batch *batch, struct decompressor *decompressor,
-                      struct batch_report *ret_report)
+void records_validate(const struct batch *batch, struct decompressor *decompressor, struct batch_report *ret_report)
 {
     struct walk_rules rules = WALK_RULES_NONE;
 
