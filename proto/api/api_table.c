@@ -3,13 +3,13 @@
 #include "proto/kmsg/all.h"
 
 static const struct api_row api_rows[] = {
-#define X(key_, upper, stem, text, first, last, advertised_first_, flexible_first_)                \
-    {.key = (key_),                                                                                \
-     .name = (text),                                                                               \
-     .versions = {(first), (last)},                                                                \
-     .advertised_first = (advertised_first_),                                                      \
-     .flexible_first = (flexible_first_),                                                          \
-     .request = &stem##_request_codec,                                                             \
+#define X(key_, upper, stem, text, first, last, advertised_first_, flexible_first_)                                    \
+    {.key = (key_),                                                                                                    \
+     .name = (text),                                                                                                   \
+     .versions = {(first), (last)},                                                                                    \
+     .advertised_first = (advertised_first_),                                                                          \
+     .flexible_first = (flexible_first_),                                                                              \
+     .request = &stem##_request_codec,                                                                                 \
      .response = &stem##_response_codec},
     KMSG_API_ROWS(X)
 #undef X
@@ -17,16 +17,14 @@ static const struct api_row api_rows[] = {
 
 /* Where each row stands in api_rows. */
 enum api_row_index {
-#define X(key, upper, stem, text, first, last, advertised_first, flexible_first)                   \
-    API_ROW_INDEX_##upper,
+#define X(key, upper, stem, text, first, last, advertised_first, flexible_first) API_ROW_INDEX_##upper,
     KMSG_API_ROWS(X)
 #undef X
 };
 
 /* Index of a key in api_rows, plus one; 0 is none. */
 static const uint8_t api_row_of_key[API_KEY_MAX + 1] = {
-#define X(key, upper, stem, text, first, last, advertised_first, flexible_first)                   \
-    [key] = API_ROW_INDEX_##upper + 1,
+#define X(key, upper, stem, text, first, last, advertised_first, flexible_first) [key] = API_ROW_INDEX_##upper + 1,
     KMSG_API_ROWS(X)
 #undef X
 };

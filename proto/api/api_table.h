@@ -11,8 +11,7 @@
 #include "proto/wire/codec.h"
 
 enum api_key {
-#define X(key, name, stem, text, first, last, advertised_first, flexible_first)                    \
-    API_KEY_##name = (key),
+#define X(key, name, stem, text, first, last, advertised_first, flexible_first) API_KEY_##name = (key),
     KMSG_API_ROWS(X)
 #undef X
 };
@@ -23,9 +22,8 @@ struct api_row {
     int16_t key; /* enum api_key */
     const char *name;
     struct codec_versions versions; /* served; the codecs may know unstable ones above */
-    int16_t
-        advertised_first;   /* Produce: lower than what is served (KAFKA-18659, librdkafka #4956) */
-    int16_t flexible_first; /* CODEC_VERSION_NEVER: none */
+    int16_t advertised_first;       /* Produce: lower than what is served (KAFKA-18659, librdkafka #4956) */
+    int16_t flexible_first;         /* CODEC_VERSION_NEVER: none */
     const struct codec_message *request;
     const struct codec_message *response;
 };

@@ -56,8 +56,22 @@ def structs_inside_out(message):
     return order
 
 
-def wire_bytes_min(api, struct):
-    """The least bytes that a struct takes in any version; at least 1, so that counts are always bounded."""
+def versions_of_structs(api, message):
+    """{id of struct: set of the versions in which it can occur}."""
+    found = {}
+
+    def visit(struct, versions):
+        found.setdefault(id(struct), set()).update(versions)
+        for field in struct.fields:
+            if field.is_struct:
+                visit(field.struct, {version for version in versions if within(field.versions, version)})
+
+    visit(message.root, set(range(api.versions[0], api.versions[1] + 1)))
+    return found
+
+
+def wire_bytes_min(api, message, struct):
+    """The least bytes that a struct takes in any version where it occurs; at least 1, so that counts are always bounded."""
     def at(struct, version):
         flexible = api.flexible is not None and version >= api.flexible
         total = 1 if flexible else 0
@@ -74,7 +88,7 @@ def wire_bytes_min(api, struct):
                 total += WIRE_BYTES[field.type]
         return total
 
-    return max(1, min(at(struct, version) for version in range(api.versions[0], api.versions[1] + 1)))
+    return max(1, min(at(struct, version) for version in versions_of_structs(api, message)[id(struct)]))
 
 
 def within(versions, version):
@@ -178,7 +192,7 @@ def emit_layout(api, message, struct):
             f'    .name = "{struct.name}", .fields = {name + "_fields" if struct.fields else "NULL"},'
             f' .fields_count = {len(struct.fields)},',
             f'    .tagged_fields = {name + "_tags" if tagged else "NULL"}, .tagged_fields_count = {len(tagged)},',
-            f"    .struct_bytes = sizeof(struct {name}), .wire_bytes_min = {wire_bytes_min(api, struct)}}};"]
+            f"    .struct_bytes = sizeof(struct {name}), .wire_bytes_min = {wire_bytes_min(api, message, struct)}}};"]
     return out
 
 

@@ -84,7 +84,7 @@ struct codec_field {
 struct codec_struct {
     const char *name;
     const struct codec_field *fields; /* in wire order */
-    const uint8_t *tagged_fields; /* indexes of fields that are tagged in some version, by tag */
+    const uint8_t *tagged_fields;     /* indexes of fields that are tagged in some version, by tag */
     uint16_t fields_count;
     uint16_t tagged_fields_count;
     uint32_t struct_bytes;
@@ -112,8 +112,8 @@ void *codec_array(const struct codec_struct *type, size_t count, struct arena *a
 
 /* Reads one message that takes up all of what remains in the reader. Fields that the version lacks get their defaults.
  * On failure reader->error_pos tells where, and `body` is of no use. */
-enum err codec_decode(const struct codec_message *message, int16_t version, struct reader *reader,
-                      struct arena *arena, void *body) MUST_USE;
+enum err codec_decode(const struct codec_message *message, int16_t version, struct reader *reader, struct arena *arena,
+                      void *body) MUST_USE;
 /* Appends one message. */
 enum err codec_encode(const struct codec_message *message, int16_t version, const void *body,
                       struct writer *writer) MUST_USE;

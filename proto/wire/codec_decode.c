@@ -11,8 +11,7 @@ struct codec_decoder {
     bool flexible;
 };
 
-static void codec_decode_struct(struct codec_decoder *decoder, const struct codec_struct *type,
-                                void *base);
+static void codec_decode_struct(struct codec_decoder *decoder, const struct codec_struct *type, void *base);
 
 /* A length prefix of a string, of bytes or of an array: null is -1. */
 static int64_t codec_decode_length(struct codec_decoder *decoder, bool is_string)
@@ -37,8 +36,8 @@ static struct span codec_decode_span(struct codec_decoder *decoder, bool is_stri
 }
 
 /* One value of the field's kind into `value`. */
-static void codec_decode_value(struct codec_decoder *decoder, const struct codec_field *field,
-                               bool nullable, void *value)
+static void codec_decode_value(struct codec_decoder *decoder, const struct codec_field *field, bool nullable,
+                               void *value)
 {
     struct reader *reader = decoder->reader;
 
@@ -77,8 +76,7 @@ static void codec_decode_value(struct codec_decoder *decoder, const struct codec
         *(struct span *)value = codec_decode_span(decoder, false, nullable);
         return;
     case CODEC_RECORDS:
-        *(struct kmsg_records *)value =
-            (struct kmsg_records){.bytes = codec_decode_span(decoder, false, nullable)};
+        *(struct kmsg_records *)value = (struct kmsg_records){.bytes = codec_decode_span(decoder, false, nullable)};
         return;
     case CODEC_STRUCT:
         codec_decode_struct(decoder, field->child, value);
@@ -88,8 +86,7 @@ static void codec_decode_value(struct codec_decoder *decoder, const struct codec
 }
 
 /* The count was checked against the bytes that remain: each element takes at least wire_bytes_min of them. */
-static uint8_t *codec_decode_allocate(struct codec_decoder *decoder, size_t count,
-                                      size_t element_bytes)
+static uint8_t *codec_decode_allocate(struct codec_decoder *decoder, size_t count, size_t element_bytes)
 {
     struct reader *reader = decoder->reader;
     if (count > decoder->nodes_left) {
@@ -104,8 +101,8 @@ static uint8_t *codec_decode_allocate(struct codec_decoder *decoder, size_t coun
     return elements;
 }
 
-static void codec_decode_array(struct codec_decoder *decoder, const struct codec_field *field,
-                               bool nullable, void *base)
+static void codec_decode_array(struct codec_decoder *decoder, const struct codec_field *field, bool nullable,
+                               void *base)
 {
     struct reader *reader = decoder->reader;
     int64_t count = codec_decode_length(decoder, false);
@@ -139,8 +136,8 @@ static void codec_decode_array(struct codec_decoder *decoder, const struct codec
 }
 
 /* A struct that may be null: one byte says whether it follows (KIP-893), and memory is taken only if so. */
-static void codec_decode_pointer(struct codec_decoder *decoder, const struct codec_field *field,
-                                 bool nullable, void *base)
+static void codec_decode_pointer(struct codec_decoder *decoder, const struct codec_field *field, bool nullable,
+                                 void *base)
 {
     codec_pointer_set(base, field, NULL);
     if (nullable && reader_int8(decoder->reader) < 0) {
@@ -153,8 +150,7 @@ static void codec_decode_pointer(struct codec_decoder *decoder, const struct cod
     }
 }
 
-static void codec_decode_field(struct codec_decoder *decoder, const struct codec_field *field,
-                               void *base)
+static void codec_decode_field(struct codec_decoder *decoder, const struct codec_field *field, void *base)
 {
     bool nullable = codec_versions_have(field->nullable, decoder->version);
 
@@ -167,8 +163,7 @@ static void codec_decode_field(struct codec_decoder *decoder, const struct codec
     }
 }
 
-static const struct codec_field *codec_find_tag(const struct codec_struct *type, uint32_t tag,
-                                                int16_t version)
+static const struct codec_field *codec_find_tag(const struct codec_struct *type, uint32_t tag, int16_t version)
 {
     for (size_t i = 0; i < type->tagged_fields_count; i++) {
         const struct codec_field *field = &type->fields[type->tagged_fields[i]];
@@ -181,8 +176,7 @@ static const struct codec_field *codec_find_tag(const struct codec_struct *type,
 
 /* Unknown tags are skipped; a known one must fill its size exactly. Like Kafka, this takes tags in any order and lets the
  * last of two equal ones win. */
-static void codec_decode_tagged_fields(struct codec_decoder *decoder,
-                                       const struct codec_struct *type, void *base)
+static void codec_decode_tagged_fields(struct codec_decoder *decoder, const struct codec_struct *type, void *base)
 {
     struct reader *outer = decoder->reader;
     uint32_t count = reader_uvarint(outer);
@@ -210,8 +204,7 @@ static void codec_decode_tagged_fields(struct codec_decoder *decoder,
     }
 }
 
-static void codec_decode_struct(struct codec_decoder *decoder, const struct codec_struct *type,
-                                void *base)
+static void codec_decode_struct(struct codec_decoder *decoder, const struct codec_struct *type, void *base)
 {
     for (size_t i = 0; i < type->fields_count && decoder->reader->err == ERR_OK; i++) {
         const struct codec_field *field = &type->fields[i];
@@ -227,8 +220,8 @@ static void codec_decode_struct(struct codec_decoder *decoder, const struct code
     }
 }
 
-enum err codec_decode(const struct codec_message *message, int16_t version, struct reader *reader,
-                      struct arena *arena, void *body)
+enum err codec_decode(const struct codec_message *message, int16_t version, struct reader *reader, struct arena *arena,
+                      void *body)
 {
     if (!codec_versions_have(message->versions, version)) {
         return ERR_UNSUPPORTED;

@@ -142,8 +142,7 @@ void codec_field_set_default(const struct codec_field *field, void *base)
         return;
     case CODEC_STRING:
     case CODEC_BYTES:
-        *(struct span *)member =
-            codec_field_is(field, CODEC_DEFAULT_NULL) ? SPAN_NULL : span_make(codec_empty, 0);
+        *(struct span *)member = codec_field_is(field, CODEC_DEFAULT_NULL) ? SPAN_NULL : span_make(codec_empty, 0);
         return;
     case CODEC_FLOAT64:
     case CODEC_UUID:
@@ -196,8 +195,7 @@ static bool codec_struct_is_default(const struct codec_struct *type, const void 
 }
 
 /* Null or empty, whichever the default is; a field that knows no null takes NULL for empty. */
-static bool codec_nullable_is_default(const struct codec_field *field, const void *data,
-                                      size_t count)
+static bool codec_nullable_is_default(const struct codec_field *field, const void *data, size_t count)
 {
     if (count > 0) {
         return false;
@@ -214,8 +212,7 @@ bool codec_field_is_default(const struct codec_field *field, const void *base)
     const void *member = codec_member_const(base, field);
 
     if (codec_field_is(field, CODEC_ARRAY)) {
-        return codec_nullable_is_default(field, codec_pointer_get(base, field),
-                                         codec_count_get(base, field));
+        return codec_nullable_is_default(field, codec_pointer_get(base, field), codec_count_get(base, field));
     }
     switch ((enum codec_kind)field->kind) {
     case CODEC_BOOL:
@@ -237,10 +234,8 @@ bool codec_field_is_default(const struct codec_field *field, const void *base)
         const struct span *span = member;
         return codec_nullable_is_default(field, span->data, span->bytes);
     }
-    case CODEC_RECORDS: {
-        const struct kmsg_records *records = member;
-        return span_is_null(records->bytes) && records->external_bytes == 0;
-    }
+    case CODEC_RECORDS:
+        return codec_records_are_null(member);
     case CODEC_STRUCT:
         return codec_field_is(field, CODEC_POINTER) ? codec_pointer_get(base, field) == NULL
                                                     : codec_struct_is_default(field->child, member);

@@ -9,8 +9,7 @@ struct codec_encoder {
     bool flexible;
 };
 
-static void codec_encode_struct(const struct codec_encoder *encoder,
-                                const struct codec_struct *type, const void *base);
+static void codec_encode_struct(const struct codec_encoder *encoder, const struct codec_struct *type, const void *base);
 
 /* A length prefix of a string, of bytes or of an array. */
 static void codec_encode_length(const struct codec_encoder *encoder, size_t length, bool is_string)
@@ -29,8 +28,8 @@ static void codec_encode_length(const struct codec_encoder *encoder, size_t leng
 
 /* The length that says null. Where the version has no null: an error if the field has one in other versions, for then it
  * means something; otherwise the caller has just set nothing, which is empty. */
-static void codec_encode_null(const struct codec_encoder *encoder, const struct codec_field *field,
-                              bool nullable, bool is_string)
+static void codec_encode_null(const struct codec_encoder *encoder, const struct codec_field *field, bool nullable,
+                              bool is_string)
 {
     if (!nullable && codec_field_knows_null(field)) {
         writer_fail(encoder->writer, ERR_INVALID);
@@ -45,8 +44,8 @@ static void codec_encode_null(const struct codec_encoder *encoder, const struct 
     }
 }
 
-static void codec_encode_span(const struct codec_encoder *encoder, const struct codec_field *field,
-                              bool nullable, struct span span)
+static void codec_encode_span(const struct codec_encoder *encoder, const struct codec_field *field, bool nullable,
+                              struct span span)
 {
     bool is_string = field->kind == CODEC_STRING;
     if (span_is_null(span)) {
@@ -57,8 +56,7 @@ static void codec_encode_span(const struct codec_encoder *encoder, const struct 
     writer_bytes(encoder->writer, span);
 }
 
-static void codec_encode_records(const struct codec_encoder *encoder,
-                                 const struct codec_field *field, bool nullable,
+static void codec_encode_records(const struct codec_encoder *encoder, const struct codec_field *field, bool nullable,
                                  const struct kmsg_records *records)
 {
     if (records->external == NULL || records->external_bytes == 0) {
@@ -69,8 +67,8 @@ static void codec_encode_records(const struct codec_encoder *encoder,
     writer_cut_here(encoder->writer, records->external, records->external_bytes);
 }
 
-static void codec_encode_value(const struct codec_encoder *encoder, const struct codec_field *field,
-                               bool nullable, const void *value)
+static void codec_encode_value(const struct codec_encoder *encoder, const struct codec_field *field, bool nullable,
+                               const void *value)
 {
     struct writer *writer = encoder->writer;
 
@@ -116,8 +114,8 @@ static void codec_encode_value(const struct codec_encoder *encoder, const struct
     UNREACHABLE();
 }
 
-static void codec_encode_array(const struct codec_encoder *encoder, const struct codec_field *field,
-                               bool nullable, const void *base)
+static void codec_encode_array(const struct codec_encoder *encoder, const struct codec_field *field, bool nullable,
+                               const void *base)
 {
     const uint8_t *elements = codec_pointer_get(base, field);
     size_t count = codec_count_get(base, field);
@@ -133,8 +131,8 @@ static void codec_encode_array(const struct codec_encoder *encoder, const struct
     }
 }
 
-static void codec_encode_pointer(const struct codec_encoder *encoder,
-                                 const struct codec_field *field, bool nullable, const void *base)
+static void codec_encode_pointer(const struct codec_encoder *encoder, const struct codec_field *field, bool nullable,
+                                 const void *base)
 {
     const void *value = codec_pointer_get(base, field);
     if (value == NULL && !nullable) {
@@ -149,8 +147,7 @@ static void codec_encode_pointer(const struct codec_encoder *encoder,
     }
 }
 
-static void codec_encode_field(const struct codec_encoder *encoder, const struct codec_field *field,
-                               const void *base)
+static void codec_encode_field(const struct codec_encoder *encoder, const struct codec_field *field, const void *base)
 {
     bool nullable = codec_versions_have(field->nullable, encoder->version);
 
@@ -164,22 +161,20 @@ static void codec_encode_field(const struct codec_encoder *encoder, const struct
 }
 
 /* Only those that differ from their defaults, by ascending tag. */
-static void codec_encode_tagged_fields(const struct codec_encoder *encoder,
-                                       const struct codec_struct *type, const void *base)
+static void codec_encode_tagged_fields(const struct codec_encoder *encoder, const struct codec_struct *type,
+                                       const void *base)
 {
     struct writer *writer = encoder->writer;
     uint32_t count = 0;
 
     for (size_t i = 0; i < type->tagged_fields_count; i++) {
         const struct codec_field *field = &type->fields[type->tagged_fields[i]];
-        count += codec_versions_have(field->tagged, encoder->version) &&
-                 !codec_field_is_default(field, base);
+        count += codec_versions_have(field->tagged, encoder->version) && !codec_field_is_default(field, base);
     }
     writer_uvarint(writer, count);
     for (size_t i = 0; i < type->tagged_fields_count && count > 0; i++) {
         const struct codec_field *field = &type->fields[type->tagged_fields[i]];
-        if (!codec_versions_have(field->tagged, encoder->version) ||
-            codec_field_is_default(field, base)) {
+        if (!codec_versions_have(field->tagged, encoder->version) || codec_field_is_default(field, base)) {
             continue;
         }
         writer_uvarint(writer, field->tag);
@@ -189,8 +184,7 @@ static void codec_encode_tagged_fields(const struct codec_encoder *encoder,
     }
 }
 
-static void codec_encode_struct(const struct codec_encoder *encoder,
-                                const struct codec_struct *type, const void *base)
+static void codec_encode_struct(const struct codec_encoder *encoder, const struct codec_struct *type, const void *base)
 {
     for (size_t i = 0; i < type->fields_count && encoder->writer->err == ERR_OK; i++) {
         const struct codec_field *field = &type->fields[i];
@@ -207,8 +201,7 @@ static void codec_encode_struct(const struct codec_encoder *encoder,
     }
 }
 
-enum err codec_encode(const struct codec_message *message, int16_t version, const void *body,
-                      struct writer *writer)
+enum err codec_encode(const struct codec_message *message, int16_t version, const void *body, struct writer *writer)
 {
     if (!codec_versions_have(message->versions, version)) {
         return ERR_UNSUPPORTED;

@@ -105,7 +105,11 @@ static void codec_print_value(struct codec_printer *printer, const struct codec_
         return;
     case CODEC_RECORDS: {
         const struct kmsg_records *records = value;
-        CODEC_PRINT(printer, "%zu", records->bytes.bytes + records->external_bytes);
+        if (codec_records_are_null(records)) {
+            CODEC_PRINT(printer, "null");
+        } else {
+            CODEC_PRINT(printer, "%zu", records->bytes.bytes + records->external_bytes);
+        }
         return;
     }
     case CODEC_STRUCT:
@@ -135,7 +139,9 @@ static void codec_print_array(struct codec_printer *printer, const struct codec_
 
 static void codec_print_field(struct codec_printer *printer, const struct codec_field *field, const void *base)
 {
-    const char *suffix = field->kind == CODEC_RECORDS ? "SizeInBytes" : "";
+    /* Records are named as Kafka names them where it leaves their bytes out. */
+    bool is_null_records = field->kind == CODEC_RECORDS && codec_records_are_null(codec_member_const(base, field));
+    const char *suffix = field->kind == CODEC_RECORDS && !is_null_records ? "SizeInBytes" : "";
     CODEC_PRINT(printer, "\"%c%s%s\":", tolower((unsigned char)field->name[0]), field->name + 1, suffix);
     if (codec_field_is(field, CODEC_ARRAY)) {
         codec_print_array(printer, field, base);

@@ -69,6 +69,11 @@ static inline void codec_count_set(void *base, const struct codec_field *field, 
     memcpy((uint8_t *)base + field->count_offset, &count, sizeof(count));
 }
 
+static inline bool codec_records_are_null(const struct kmsg_records *records)
+{
+    return span_is_null(records->bytes) && records->external_bytes == 0;
+}
+
 /* Any integer kind, CODEC_BOOL included, as an int64. */
 int64_t codec_integer_get(enum codec_kind kind, const void *value);
 void codec_integer_set(enum codec_kind kind, void *value, int64_t integer);

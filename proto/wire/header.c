@@ -65,8 +65,7 @@ enum err header_response_decode(struct reader *reader, int16_t api_key, int16_t 
     return reader->err;
 }
 
-void header_response_encode(struct writer *writer, int16_t api_key, int16_t api_version,
-                            int32_t correlation_id)
+void header_response_encode(struct writer *writer, int16_t api_key, int16_t api_version, int32_t correlation_id)
 {
     writer_int32(writer, correlation_id);
     if (header_response_version(api_key, api_version) >= 1) {

@@ -34,7 +34,6 @@ void header_request_encode(struct writer *writer, const struct request_header *h
 /* For the response of a request with this key and version. */
 enum err header_response_decode(struct reader *reader, int16_t api_key, int16_t api_version,
                                 int32_t *ret_correlation_id) MUST_USE;
-void header_response_encode(struct writer *writer, int16_t api_key, int16_t api_version,
-                            int32_t correlation_id);
+void header_response_encode(struct writer *writer, int16_t api_key, int16_t api_version, int32_t correlation_id);
 
 #endif

@@ -8,8 +8,7 @@ void reader_init(struct reader *reader, struct span bytes)
 {
     /* Never NULL, so that pointer arithmetic on no bytes is defined. */
     static const uint8_t nothing[1] = {0};
-    *reader =
-        (struct reader){.data = bytes.data == NULL ? nothing : bytes.data, .bytes = bytes.bytes};
+    *reader = (struct reader){.data = bytes.data == NULL ? nothing : bytes.data, .bytes = bytes.bytes};
 }
 
 void reader_fail(struct reader *reader, enum err err)
@@ -121,16 +120,14 @@ static bool reader_used(struct reader *reader, size_t used_bytes)
 uint32_t reader_uvarint(struct reader *reader)
 {
     uint32_t value = 0;
-    size_t used_bytes =
-        uvarint32_get(reader->data + reader->pos, reader->data + reader->bytes, &value);
+    size_t used_bytes = uvarint32_get(reader->data + reader->pos, reader->data + reader->bytes, &value);
     return reader_used(reader, used_bytes) ? value : 0;
 }
 
 uint64_t reader_uvarlong(struct reader *reader)
 {
     uint64_t value = 0;
-    size_t used_bytes =
-        uvarint64_get(reader->data + reader->pos, reader->data + reader->bytes, &value);
+    size_t used_bytes = uvarint64_get(reader->data + reader->pos, reader->data + reader->bytes, &value);
     return reader_used(reader, used_bytes) ? value : 0;
 }
 

@@ -191,12 +191,11 @@ void writer_cut_here(struct writer *writer, void *external, size_t bytes)
         return;
     }
     if (writer->cuts_count == writer->cuts_capacity) {
-        writer->cuts_capacity =
-            writer->cuts_capacity == 0 ? WRITER_CUTS_FIRST_CAPACITY : writer->cuts_capacity * 2;
+        writer->cuts_capacity = writer->cuts_capacity == 0 ? WRITER_CUTS_FIRST_CAPACITY : writer->cuts_capacity * 2;
         writer->cuts = mem_grow(writer->cuts, writer->cuts_capacity, sizeof(*writer->cuts));
     }
-    writer->cuts[writer->cuts_count++] = (struct writer_cut){
-        .pos = writer->buf->bytes, .external = external, .external_bytes = bytes};
+    writer->cuts[writer->cuts_count++] =
+        (struct writer_cut){.pos = writer->buf->bytes, .external = external, .external_bytes = bytes};
     writer->external_bytes += bytes;
 }
 

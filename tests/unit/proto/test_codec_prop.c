@@ -50,7 +50,9 @@ static enum err decode_again(const struct codec_message *message, int16_t versio
                              struct bytebuf *ret_again, struct bytebuf *ret_json)
 {
     uint8_t *exact = mem_alloc(bytes.bytes);
-    memcpy(exact, bytes.data, bytes.bytes);
+    if (bytes.bytes > 0) {
+        memcpy(exact, bytes.data, bytes.bytes);
+    }
     void *body = mem_zalloc(message->body->struct_bytes);
     struct arena arena;
     struct reader reader;
