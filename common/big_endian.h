@@ -49,7 +49,6 @@ static inline void be64_put(uint8_t *to, uint64_t value)
     memcpy(to, &value, sizeof(value));
 }
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
-               "only little-endian machines are supported");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "only little-endian machines are supported");
 
 #endif

@@ -37,12 +37,14 @@ static inline int64_t unzigzag64(uint64_t value)
 /* Read an unsigned 64-bit varint from [from, end). */
 static inline size_t uvarint64_get(const uint8_t *from, const uint8_t *end, uint64_t *ret_value)
 {
+    size_t here_bytes = (size_t)(end - from);
     uint64_t value = 0;
 
-    for (size_t i = 0; i < VARINT64_BYTES_MAX && from + i < end; i++) {
+    for (size_t i = 0; i < VARINT64_BYTES_MAX && i < here_bytes; i++) {
         uint64_t bits = from[i] & 0x7fu;
-        if (i == VARINT64_BYTES_MAX - 1 && bits > 1)
+        if (i == VARINT64_BYTES_MAX - 1 && bits > 1) {
             return 0;
+        }
         value |= bits << (7 * i);
         if ((from[i] & 0x80u) == 0) {
             *ret_value = value;
@@ -55,12 +57,14 @@ static inline size_t uvarint64_get(const uint8_t *from, const uint8_t *end, uint
 /* Read an unsigned 32-bit varint from [from, end). */
 static inline size_t uvarint32_get(const uint8_t *from, const uint8_t *end, uint32_t *ret_value)
 {
+    size_t here_bytes = (size_t)(end - from);
     uint32_t value = 0;
 
-    for (size_t i = 0; i < VARINT32_BYTES_MAX && from + i < end; i++) {
+    for (size_t i = 0; i < VARINT32_BYTES_MAX && i < here_bytes; i++) {
         uint32_t bits = from[i] & 0x7fu;
-        if (i == VARINT32_BYTES_MAX - 1 && bits > 0xfu)
+        if (i == VARINT32_BYTES_MAX - 1 && bits > 0xfu) {
             return 0;
+        }
         value |= bits << (7 * i);
         if ((from[i] & 0x80u) == 0) {
             *ret_value = value;

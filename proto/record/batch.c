@@ -28,20 +28,25 @@ enum batch_pos {
 
 enum err batch_peek(struct span bytes, size_t *ret_batch_bytes)
 {
-    if (bytes.bytes == 0)
+    if (bytes.bytes == 0) {
         return ERR_END;
-    if (bytes.bytes < BATCH_PREFIX_BYTES)
+    }
+    if (bytes.bytes < BATCH_PREFIX_BYTES) {
         return ERR_INCOMPLETE;
+    }
 
     uint32_t length_bytes = be32_get(bytes.data + POS_BATCH_LENGTH);
     uint8_t magic = bytes.data[POS_MAGIC];
     /* A negative length is a huge unsigned one. */
-    if (length_bytes < OLD_MESSAGE_BYTES_MIN || length_bytes > BATCH_BYTES_MAX - BATCH_LENGTH_OVERHEAD_BYTES)
+    if (length_bytes < OLD_MESSAGE_BYTES_MIN || length_bytes > BATCH_BYTES_MAX - BATCH_LENGTH_OVERHEAD_BYTES) {
         return ERR_MALFORMED;
-    if (magic != BATCH_MAGIC)
+    }
+    if (magic != BATCH_MAGIC) {
         return magic < BATCH_MAGIC ? ERR_UNSUPPORTED : ERR_MALFORMED;
-    if (length_bytes < BATCH_HEADER_BYTES - BATCH_LENGTH_OVERHEAD_BYTES)
+    }
+    if (length_bytes < BATCH_HEADER_BYTES - BATCH_LENGTH_OVERHEAD_BYTES) {
         return ERR_MALFORMED;
+    }
     *ret_batch_bytes = (size_t)length_bytes + BATCH_LENGTH_OVERHEAD_BYTES;
     return ERR_OK;
 }
@@ -51,10 +56,12 @@ enum err batch_header_parse(struct span bytes, struct batch_header *ret_header)
     size_t batch_bytes;
     enum err err = batch_peek(bytes, &batch_bytes);
 
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
         return err;
-    if (bytes.bytes < BATCH_HEADER_BYTES)
+    }
+    if (bytes.bytes < BATCH_HEADER_BYTES) {
         return ERR_INCOMPLETE;
+    }
     const uint8_t *data = bytes.data;
     struct batch_header header = {
         .base_offset = (int64_t)be64_get(data + POS_BASE_OFFSET),
@@ -73,8 +80,9 @@ enum err batch_header_parse(struct span bytes, struct batch_header *ret_header)
     /* The base offset is not under the CRC: a flipped bit must not become a negative or overflowing
      * offset. */
     if (header.base_offset < 0 || header.base_offset > BATCH_BASE_OFFSET_MAX || header.last_offset_delta < 0 ||
-        header.record_count < 0)
+        header.record_count < 0) {
         return ERR_MALFORMED;
+    }
     *ret_header = header;
     return ERR_OK;
 }
@@ -84,10 +92,12 @@ enum err batch_parse(struct span bytes, struct batch *ret_batch)
     struct batch_header header;
     enum err err = batch_header_parse(bytes, &header);
 
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
         return err;
-    if (bytes.bytes < header.batch_bytes)
+    }
+    if (bytes.bytes < header.batch_bytes) {
         return ERR_INCOMPLETE;
+    }
     ret_batch->header = header;
     ret_batch->bytes = span_sub(bytes, 0, header.batch_bytes);
     return ERR_OK;
@@ -98,8 +108,9 @@ enum err batch_next(struct span *rest, struct batch *ret_batch)
     struct batch batch;
     enum err err = batch_parse(*rest, &batch);
 
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
         return err;
+    }
     *rest = span_sub(*rest, batch.header.batch_bytes, rest->bytes - batch.header.batch_bytes);
     *ret_batch = batch;
     return ERR_OK;
@@ -176,7 +187,8 @@ int32_t batch_sequence_add(int32_t sequence, int32_t increment)
 
 int32_t batch_last_sequence(const struct batch_header *header)
 {
-    if (header->base_sequence < 0 || header->last_offset_delta < 0)
+    if (header->base_sequence < 0 || header->last_offset_delta < 0) {
         return BATCH_NO_SEQUENCE;
+    }
     return batch_sequence_add(header->base_sequence, header->last_offset_delta);
 }

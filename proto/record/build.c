@@ -42,8 +42,9 @@ static uint8_t *put_varint(uint8_t *to, int64_t value)
 static uint8_t *put_span(uint8_t *to, struct span span)
 {
     to = put_varint(to, span_is_null(span) ? -1 : (int64_t)span.bytes);
-    if (span.bytes > 0)
+    if (span.bytes > 0) {
         memcpy(to, span.data, span.bytes);
+    }
     return to + span.bytes;
 }
 
@@ -55,8 +56,9 @@ static enum err reserve_record(struct batch_builder *builder, size_t record_byte
     uint8_t *room;
 
     enum err err = bytebuf_reserve(&builder->bytes, header_bytes + record_bytes, &room);
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
         return err;
+    }
     bytebuf_added(&builder->bytes, header_bytes + record_bytes);
     *ret_room = room + header_bytes;
     return ERR_OK;
@@ -67,13 +69,16 @@ static enum err headers_wire_bytes(const struct record_header *headers, size_t h
 {
     size_t bytes = 0;
 
-    if (header_count > RECORD_HEADER_COUNT_MAX)
+    if (header_count > RECORD_HEADER_COUNT_MAX) {
         return ERR_INVALID;
+    }
     for (size_t i = 0; i < header_count; i++) {
-        if (span_is_null(headers[i].key))
+        if (span_is_null(headers[i].key)) {
             return ERR_INVALID;
-        if (headers[i].key.bytes > BATCH_BYTES_MAX || headers[i].value.bytes > BATCH_BYTES_MAX)
+        }
+        if (headers[i].key.bytes > BATCH_BYTES_MAX || headers[i].value.bytes > BATCH_BYTES_MAX) {
             return ERR_LIMIT;
+        }
         bytes += span_wire_bytes(headers[i].key) + span_wire_bytes(headers[i].value);
     }
     *ret_bytes = bytes;
@@ -89,19 +94,24 @@ enum err batch_builder_add(struct batch_builder *builder, int64_t timestamp_ms, 
     uint8_t *to;
 
     enum err err = headers_wire_bytes(headers, header_count, &headers_bytes);
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
         return err;
-    if (key.bytes > BATCH_BYTES_MAX || value.bytes > BATCH_BYTES_MAX || builder->record_count == INT32_MAX)
+    }
+    if (key.bytes > BATCH_BYTES_MAX || value.bytes > BATCH_BYTES_MAX || builder->record_count == INT32_MAX) {
         return ERR_LIMIT;
-    if (__builtin_sub_overflow(timestamp_ms, is_first ? timestamp_ms : builder->base_timestamp_ms, &timestamp_delta_ms))
+    }
+    if (__builtin_sub_overflow(timestamp_ms, is_first ? timestamp_ms : builder->base_timestamp_ms,
+                               &timestamp_delta_ms)) {
         return ERR_INVALID;
+    }
     size_t body_bytes = 1 + varint_bytes(timestamp_delta_ms) + varint_bytes(builder->record_count) +
                         span_wire_bytes(key) + span_wire_bytes(value) + varint_bytes((int64_t)header_count) +
                         headers_bytes;
     size_t record_bytes = varint_bytes((int64_t)body_bytes) + body_bytes;
     err = reserve_record(builder, record_bytes, &to);
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
         return err;
+    }
     const uint8_t *end = to + record_bytes;
     to = put_varint(to, (int64_t)body_bytes);
     *to++ = 0; /* attributes */
@@ -110,13 +120,16 @@ enum err batch_builder_add(struct batch_builder *builder, int64_t timestamp_ms, 
     to = put_span(to, key);
     to = put_span(to, value);
     to = put_varint(to, (int64_t)header_count);
-    for (size_t i = 0; i < header_count; i++)
+    for (size_t i = 0; i < header_count; i++) {
         to = put_span(put_span(to, headers[i].key), headers[i].value);
+    }
     CHECK(to == end);
-    if (is_first)
+    if (is_first) {
         builder->base_timestamp_ms = timestamp_ms;
-    if (is_first || timestamp_ms > builder->max_timestamp_ms)
+    }
+    if (is_first || timestamp_ms > builder->max_timestamp_ms) {
         builder->max_timestamp_ms = timestamp_ms;
+    }
     builder->record_count++;
     return ERR_OK;
 }
@@ -136,13 +149,15 @@ enum err batch_builder_finish(struct batch_builder *builder, struct bytebuf *out
     const struct batch_options *options = &builder->options;
     size_t start_pos = output->bytes;
 
-    if (builder->record_count == 0)
+    if (builder->record_count == 0) {
         return ERR_INVALID;
+    }
     struct span plain = bytebuf_span(&builder->bytes);
     struct span records = span_sub(plain, BATCH_HEADER_BYTES, plain.bytes - BATCH_HEADER_BYTES);
     enum err err = bytebuf_append(output, span_sub(plain, 0, BATCH_HEADER_BYTES));
-    if (err == ERR_OK)
+    if (err == ERR_OK) {
         err = compress_append(options->codec, records, output);
+    }
     if (err != ERR_OK) {
         output->bytes = start_pos;
         return err;

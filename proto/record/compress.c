@@ -46,8 +46,9 @@ static enum err snappy_append(struct span bytes, struct bytebuf *output)
     enum err err =
         bytebuf_reserve(output, COMPRESS_XERIAL_HEADER_BYTES + snappy_block_count(bytes) * block_room_bytes, &room);
 
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
         return err;
+    }
     memcpy(room, COMPRESS_XERIAL_MAGIC, COMPRESS_XERIAL_MAGIC_BYTES);
     be32_put(room + COMPRESS_XERIAL_MAGIC_BYTES, COMPRESS_XERIAL_VERSION);
     be32_put(room + COMPRESS_XERIAL_MAGIC_BYTES + sizeof(uint32_t), COMPRESS_XERIAL_VERSION);
@@ -74,8 +75,9 @@ static enum err lz4_append(struct span bytes, struct bytebuf *output)
     uint8_t *room;
     enum err err = bytebuf_reserve(output, room_bytes, &room);
 
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
         return err;
+    }
     size_t done_bytes = LZ4F_compressFrame(room, room_bytes, bytes.data, bytes.bytes, &preferences);
     CHECK(!LZ4F_isError(done_bytes));
     bytebuf_added(output, done_bytes);
@@ -88,8 +90,9 @@ static enum err zstd_append(struct span bytes, struct bytebuf *output)
     uint8_t *room;
     enum err err = bytebuf_reserve(output, room_bytes, &room);
 
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
         return err;
+    }
     size_t done_bytes = ZSTD_compress(room, room_bytes, bytes.data, bytes.bytes, ZSTD_CLEVEL_DEFAULT);
     CHECK(!ZSTD_isError(done_bytes));
     bytebuf_added(output, done_bytes);
@@ -109,12 +112,15 @@ static const struct {
 
 enum err compress_append(enum batch_codec codec, struct span bytes, struct bytebuf *output)
 {
-    if ((unsigned)codec >= BATCH_CODEC_COUNT)
+    if ((unsigned)codec >= BATCH_CODEC_COUNT) {
         return ERR_UNSUPPORTED;
-    if (bytes.bytes > BATCH_BYTES_MAX)
+    }
+    if (bytes.bytes > BATCH_BYTES_MAX) {
         return ERR_LIMIT;
-    if (codecs[codec].append == NULL)
+    }
+    if (codecs[codec].append == NULL) {
         return bytebuf_append(output, bytes);
+    }
     return codecs[codec].append(bytes, output);
 }
 
@@ -125,10 +131,11 @@ const char *codec_name(unsigned codec_bits)
 
 enum err codec_find(struct span name, enum batch_codec *ret_codec)
 {
-    for (unsigned i = 0; i < BATCH_CODEC_COUNT; i++)
+    for (unsigned i = 0; i < BATCH_CODEC_COUNT; i++) {
         if (span_equal_text(name, codecs[i].name)) {
             *ret_codec = (enum batch_codec)i;
             return ERR_OK;
         }
+    }
     return ERR_NOT_FOUND;
 }

@@ -4,13 +4,16 @@
 
 enum err control_marker_parse(struct span key, struct span value, struct control_marker *ret_marker)
 {
-    if (key.bytes < CONTROL_KEY_BYTES || (int16_t)be16_get(key.data) < 0)
+    if (key.bytes < CONTROL_KEY_BYTES || (int16_t)be16_get(key.data) < 0) {
         return ERR_MALFORMED;
+    }
     uint16_t type = be16_get(key.data + sizeof(uint16_t));
-    if (type != CONTROL_ABORT && type != CONTROL_COMMIT)
+    if (type != CONTROL_ABORT && type != CONTROL_COMMIT) {
         return ERR_UNSUPPORTED;
-    if (value.bytes < CONTROL_MARKER_VALUE_BYTES || (int16_t)be16_get(value.data) < 0)
+    }
+    if (value.bytes < CONTROL_MARKER_VALUE_BYTES || (int16_t)be16_get(value.data) < 0) {
         return ERR_MALFORMED;
+    }
     *ret_marker = (struct control_marker){
         .type = (enum control_type)type,
         .coordinator_epoch = (int32_t)be32_get(value.data + sizeof(uint16_t)),
@@ -24,11 +27,13 @@ enum err control_batch_parse(const struct batch *batch, struct control_marker *r
     struct record record;
     struct record behind;
 
-    if (!batch_is_control(&batch->header) || batch_is_compressed(&batch->header))
+    if (!batch_is_control(&batch->header) || batch_is_compressed(&batch->header)) {
         return ERR_MALFORMED;
+    }
     record_iter_init(&iter, &batch->header, batch_records(batch));
-    if (record_iter_next(&iter, &record) != ERR_OK || record_iter_next(&iter, &behind) != ERR_END)
+    if (record_iter_next(&iter, &record) != ERR_OK || record_iter_next(&iter, &behind) != ERR_END) {
         return ERR_MALFORMED;
+    }
     return control_marker_parse(record.key, record.value, ret_marker);
 }
 
@@ -50,8 +55,9 @@ enum err control_batch_build(struct control_marker marker, int64_t producer_id, 
     batch_builder_begin(&builder, &options);
     enum err err = batch_builder_add(&builder, timestamp_ms, span_make(key, sizeof(key)),
                                      span_make(value, sizeof(value)), NULL, 0);
-    if (err == ERR_OK)
+    if (err == ERR_OK) {
         err = batch_builder_finish(&builder, output);
+    }
     batch_builder_done(&builder);
     return err;
 }

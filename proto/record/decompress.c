@@ -75,8 +75,9 @@ static enum err plain_read(struct decompressor *decompressor, uint8_t *to, size_
 {
     size_t bytes = decompressor->input.bytes < room_bytes ? decompressor->input.bytes : room_bytes;
 
-    if (bytes > 0)
+    if (bytes > 0) {
         memcpy(to, decompressor->input.data, bytes);
+    }
     consume(decompressor, bytes);
     decompressor->is_ended = decompressor->input.bytes == 0;
     *ret_bytes = bytes;
@@ -112,10 +113,12 @@ static enum err gzip_read(struct decompressor *decompressor, uint8_t *to, size_t
     CHECK(result != Z_MEM_ERROR);
     consume(decompressor, decompressor->input.bytes - gzip->avail_in);
     *ret_bytes = room_bytes - gzip->avail_out;
-    if (result == Z_STREAM_END)
+    if (result == Z_STREAM_END) {
         return end_here(decompressor);
-    if (result != Z_OK && result != Z_BUF_ERROR)
+    }
+    if (result != Z_OK && result != Z_BUF_ERROR) {
         return ERR_CORRUPT;
+    }
     return *ret_bytes > 0 ? ERR_OK : ERR_CORRUPT; /* no end, no output: cut short */
 }
 
@@ -123,11 +126,13 @@ static enum err lz4_open(struct decompressor *decompressor)
 {
     struct span input = decompressor->input;
 
-    if (input.bytes < LZ4_HEADER_BYTES_MIN || (input.data[LZ4_FLG_POS] & LZ4_FLG_DICTIONARY) != 0)
+    if (input.bytes < LZ4_HEADER_BYTES_MIN || (input.data[LZ4_FLG_POS] & LZ4_FLG_DICTIONARY) != 0) {
         return ERR_CORRUPT;
+    }
     decompressor->is_lz4_large = ((input.data[LZ4_BD_POS] >> 4) & 7u) >= LZ4_BLOCK_4_MIB;
-    if (decompressor->lz4 == NULL)
+    if (decompressor->lz4 == NULL) {
         CHECK(!LZ4F_isError(LZ4F_createDecompressionContext(&decompressor->lz4, LZ4F_VERSION)));
+    }
     LZ4F_resetDecompressionContext(decompressor->lz4);
     return ERR_OK;
 }
@@ -141,23 +146,27 @@ static enum err lz4_read(struct decompressor *decompressor, uint8_t *to, size_t 
         size_t out_bytes = room_bytes - done_bytes;
         size_t hint =
             LZ4F_decompress(decompressor->lz4, to + done_bytes, &out_bytes, decompressor->input.data, &in_bytes, NULL);
-        if (LZ4F_isError(hint))
+        if (LZ4F_isError(hint)) {
             return ERR_CORRUPT;
+        }
         consume(decompressor, in_bytes);
         done_bytes += out_bytes;
         *ret_bytes = done_bytes;
-        if (hint == 0)
+        if (hint == 0) {
             return end_here(decompressor);
-        if (in_bytes == 0 && out_bytes == 0)
+        }
+        if (in_bytes == 0 && out_bytes == 0) {
             return done_bytes > 0 ? ERR_OK : ERR_CORRUPT; /* cut short: seen by the next call at the latest */
+        }
     }
     return ERR_OK;
 }
 
 static void lz4_forget(struct decompressor *decompressor)
 {
-    if (!decompressor->is_lz4_large)
+    if (!decompressor->is_lz4_large) {
         return;
+    }
     LZ4F_freeDecompressionContext(decompressor->lz4);
     decompressor->lz4 = NULL;
     decompressor->is_lz4_large = false;
@@ -165,8 +174,9 @@ static void lz4_forget(struct decompressor *decompressor)
 
 static enum err zstd_open(struct decompressor *decompressor)
 {
-    if (decompressor->input.bytes == 0)
+    if (decompressor->input.bytes == 0) {
         return ERR_CORRUPT;
+    }
     if (decompressor->zstd == NULL) {
         decompressor->zstd = ZSTD_createDCtx();
         CHECK(decompressor->zstd != NULL);
@@ -192,18 +202,21 @@ static enum err zstd_read(struct decompressor *decompressor, uint8_t *to, size_t
         consume(decompressor, in.pos);
         *ret_bytes = out.pos;
         /* A frame may follow a frame: the stream ends only where the input does. */
-        if (hint == 0 && decompressor->input.bytes == 0)
+        if (hint == 0 && decompressor->input.bytes == 0) {
             return end_here(decompressor);
-        if (in.pos == 0 && out.pos == before_bytes)
+        }
+        if (in.pos == 0 && out.pos == before_bytes) {
             return out.pos > 0 ? ERR_OK : ERR_CORRUPT; /* cut short: seen by the next call at the latest */
+        }
     }
     return ERR_OK;
 }
 
 static void zstd_forget(struct decompressor *decompressor)
 {
-    if (decompressor->zstd == NULL || ZSTD_sizeof_DCtx(decompressor->zstd) <= DECOMPRESS_KEPT_BYTES_MAX)
+    if (decompressor->zstd == NULL || ZSTD_sizeof_DCtx(decompressor->zstd) <= DECOMPRESS_KEPT_BYTES_MAX) {
         return;
+    }
     ZSTD_freeDCtx(decompressor->zstd);
     decompressor->zstd = NULL;
 }
@@ -217,8 +230,9 @@ static enum err snappy_open(struct decompressor *decompressor)
                               memcmp(input.data, COMPRESS_XERIAL_MAGIC, COMPRESS_XERIAL_MAGIC_BYTES) == 0;
     /* The two versions behind the magic were written in both byte orders by old clients and never changed meaning:
      * nobody reads them. */
-    if (decompressor->is_xerial)
+    if (decompressor->is_xerial) {
         consume(decompressor, COMPRESS_XERIAL_HEADER_BYTES);
+    }
     return ERR_OK;
 }
 
@@ -230,20 +244,25 @@ static enum err snappy_next_block(struct decompressor *decompressor, struct span
     size_t plain_bytes;
 
     if (decompressor->is_xerial) {
-        if (block.bytes < sizeof(uint32_t))
+        if (block.bytes < sizeof(uint32_t)) {
             return ERR_CORRUPT;
+        }
         size_t block_bytes = be32_get(block.data);
         frame_bytes = sizeof(uint32_t);
-        if (block_bytes > block.bytes - frame_bytes)
+        if (block_bytes > block.bytes - frame_bytes) {
             return ERR_CORRUPT;
+        }
         block = span_sub(block, frame_bytes, block_bytes);
     }
-    if (snappy_uncompressed_length((const char *)block.data, block.bytes, &plain_bytes) != SNAPPY_OK)
+    if (snappy_uncompressed_length((const char *)block.data, block.bytes, &plain_bytes) != SNAPPY_OK) {
         return ERR_CORRUPT;
-    if (plain_bytes > decompressor->output_left_bytes)
+    }
+    if (plain_bytes > decompressor->output_left_bytes) {
         return ERR_LIMIT;
-    if (plain_bytes > block.bytes * DECOMPRESS_SNAPPY_RATIO_MAX)
+    }
+    if (plain_bytes > block.bytes * DECOMPRESS_SNAPPY_RATIO_MAX) {
         return ERR_CORRUPT;
+    }
     consume(decompressor, frame_bytes + block.bytes);
     *ret_block = block;
     *ret_plain_bytes = plain_bytes;
@@ -252,8 +271,9 @@ static enum err snappy_next_block(struct decompressor *decompressor, struct span
 
 static void snappy_reserve_block(struct decompressor *decompressor, size_t bytes)
 {
-    if (bytes <= decompressor->block_capacity_bytes)
+    if (bytes <= decompressor->block_capacity_bytes) {
         return;
+    }
     mem_free(decompressor->block);
     decompressor->block = mem_alloc(bytes);
     decompressor->block_capacity_bytes = bytes;
@@ -267,19 +287,23 @@ static enum err snappy_read(struct decompressor *decompressor, uint8_t *to, size
     while (unread->bytes == 0) {
         struct span block;
         size_t plain_bytes;
-        if (decompressor->input.bytes == 0 && (decompressor->is_xerial || !span_is_null(*unread)))
+        if (decompressor->input.bytes == 0 && (decompressor->is_xerial || !span_is_null(*unread))) {
             return end_here(decompressor);
+        }
         enum err err = snappy_next_block(decompressor, &block, &plain_bytes);
-        if (err != ERR_OK)
+        if (err != ERR_OK) {
             return err;
+        }
         bool is_direct = plain_bytes <= room_bytes && plain_bytes > 0;
-        if (!is_direct)
+        if (!is_direct) {
             snappy_reserve_block(decompressor, plain_bytes + 1);
+        }
         uint8_t *plain = is_direct ? to : decompressor->block;
         size_t got_bytes = plain_bytes;
         if (snappy_uncompress((const char *)block.data, block.bytes, (char *)plain, &got_bytes) != SNAPPY_OK ||
-            got_bytes != plain_bytes)
+            got_bytes != plain_bytes) {
             return ERR_CORRUPT;
+        }
         *unread = span_make(plain, plain_bytes);
         if (is_direct) {
             *unread = span_sub(*unread, plain_bytes, 0);
@@ -296,8 +320,9 @@ static enum err snappy_read(struct decompressor *decompressor, uint8_t *to, size
 
 static void snappy_forget(struct decompressor *decompressor)
 {
-    if (decompressor->block_capacity_bytes <= DECOMPRESS_KEPT_BYTES_MAX)
+    if (decompressor->block_capacity_bytes <= DECOMPRESS_KEPT_BYTES_MAX) {
         return;
+    }
     mem_free(decompressor->block);
     decompressor->block = NULL;
     decompressor->block_capacity_bytes = 0;
@@ -321,10 +346,12 @@ struct decompressor *decompressor_new(void)
 
 void decompressor_free(struct decompressor *decompressor)
 {
-    if (decompressor == NULL)
+    if (decompressor == NULL) {
         return;
-    if (decompressor->has_gzip)
+    }
+    if (decompressor->has_gzip) {
         (void)inflateEnd(&decompressor->gzip);
+    }
     LZ4F_freeDecompressionContext(decompressor->lz4);
     ZSTD_freeDCtx(decompressor->zstd);
     mem_free(decompressor->block);
@@ -335,8 +362,9 @@ void decompressor_free(struct decompressor *decompressor)
 /* Leave the current stream. */
 static void settle(struct decompressor *decompressor)
 {
-    if (decompressor->reader != NULL)
+    if (decompressor->reader != NULL) {
         decompressor->reader->forget(decompressor);
+    }
     decompressor->reader = NULL;
     decompressor->input = SPAN_NULL;
 }
@@ -345,8 +373,9 @@ enum err decompressor_open(struct decompressor *decompressor, unsigned codec_bit
                            size_t output_bytes_max)
 {
     settle(decompressor);
-    if (codec_bits >= BATCH_CODEC_COUNT)
+    if (codec_bits >= BATCH_CODEC_COUNT) {
         return ERR_UNSUPPORTED;
+    }
     CHECK(compressed.bytes <= BATCH_BYTES_MAX && output_bytes_max <= DECOMPRESS_BYTES_MAX);
     decompressor->reader = &codec_readers[codec_bits];
     /* The null span has no address that could be added to. */
@@ -365,16 +394,20 @@ enum err decompressor_more(struct decompressor *decompressor, struct span *unrea
     enum err err = ERR_OK;
 
     CHECK(unread->bytes <= DECOMPRESS_CARRY_BYTES_MAX);
-    if (unread->bytes > 0)
+    if (unread->bytes > 0) {
         memmove(to - unread->bytes, unread->data, unread->bytes);
+    }
     *unread = span_make(to - unread->bytes, unread->bytes);
-    if (decompressor->reader == NULL)
+    if (decompressor->reader == NULL) {
         return ERR_END;
+    }
     /* A codec may need several turns for a first byte, and says by is_ended when there is none. */
-    while (err == ERR_OK && bytes == 0 && !decompressor->is_ended)
+    while (err == ERR_OK && bytes == 0 && !decompressor->is_ended) {
         err = decompressor->reader->read(decompressor, to, room_bytes, &bytes);
-    if (err == ERR_OK && bytes > decompressor->output_left_bytes)
+    }
+    if (err == ERR_OK && bytes > decompressor->output_left_bytes) {
         err = ERR_LIMIT;
+    }
     if (err != ERR_OK || bytes == 0) {
         settle(decompressor);
         return err != ERR_OK ? err : ERR_END;
@@ -392,8 +425,9 @@ enum err decompress_append(struct decompressor *decompressor, unsigned codec_bit
     while (err == ERR_OK) {
         struct span chunk = SPAN_NULL;
         err = decompressor_more(decompressor, &chunk);
-        if (err == ERR_OK)
+        if (err == ERR_OK) {
             err = bytebuf_append(output, chunk);
+        }
     }
     return err == ERR_END ? ERR_OK : err;
 }

@@ -32,8 +32,9 @@ static bool walk_fill(struct walk *walk)
 {
     struct span unread = span_make(walk->at, walk_here(walk));
 
-    if (walk->source == NULL || walk->source_err != ERR_OK)
+    if (walk->source == NULL || walk->source_err != ERR_OK) {
         return false;
+    }
     walk->source_err = decompressor_more(walk->source, &unread);
     walk->at = unread.data;
     walk->end = unread.data + unread.bytes;
@@ -45,11 +46,13 @@ static bool walk_long_varint(struct walk *walk, bool is_64, uint64_t *ret_value)
     const uint8_t *limit = walk->end;
     uint32_t value32 = 0;
 
-    if (walk_here(walk) > walk->record_left_bytes)
+    if (walk_here(walk) > walk->record_left_bytes) {
         limit = walk->at + walk->record_left_bytes;
+    }
     size_t bytes = is_64 ? uvarint64_get(walk->at, limit, ret_value) : uvarint32_get(walk->at, limit, &value32);
-    if (bytes > 0 && !is_64)
+    if (bytes > 0 && !is_64) {
         *ret_value = value32;
+    }
     walk->at += bytes;
     walk->record_left_bytes -= bytes;
     return bytes > 0;
@@ -59,13 +62,15 @@ static inline bool walk_varint(struct walk *walk, bool is_64, uint64_t *ret_valu
 {
     while (__builtin_expect(walk_here(walk) < VARINT64_BYTES_MAX, 0) && walk_fill(walk)) {
     }
-    if (__builtin_expect(walk_here(walk) < 2 || walk->record_left_bytes < 2, 0))
+    if (__builtin_expect(walk_here(walk) < 2 || walk->record_left_bytes < 2, 0)) {
         return walk_long_varint(walk, is_64, ret_value);
+    }
     uint64_t first = walk->at[0];
     uint64_t second = walk->at[1];
     size_t bytes = first < 0x80 ? 1 : 2;
-    if (first >= 0x80 && second >= 0x80)
+    if (first >= 0x80 && second >= 0x80) {
         return walk_long_varint(walk, is_64, ret_value);
+    }
     *ret_value = bytes == 1 ? first : (first & 0x7fu) | second << 7;
     walk->at += bytes;
     walk->record_left_bytes -= bytes;
@@ -76,22 +81,25 @@ static inline bool walk_varint32(struct walk *walk, int32_t *ret_value)
 {
     uint64_t value;
 
-    if (!walk_varint(walk, false, &value))
+    if (!walk_varint(walk, false, &value)) {
         return false;
+    }
     *ret_value = unzigzag32((uint32_t)value);
     return true;
 }
 
 static inline bool walk_skip(struct walk *walk, size_t bytes)
 {
-    if (bytes > walk->record_left_bytes)
+    if (bytes > walk->record_left_bytes) {
         return false;
+    }
     walk->record_left_bytes -= bytes;
     while (bytes > walk_here(walk)) {
         bytes -= walk_here(walk);
         walk->at = walk->end;
-        if (!walk_fill(walk))
+        if (!walk_fill(walk)) {
             return false;
+        }
     }
     walk->at += bytes;
     return true;
@@ -102,11 +110,13 @@ static inline bool walk_bytes(struct walk *walk, bool can_be_null, bool *ret_has
 {
     int32_t bytes;
 
-    if (!walk_varint32(walk, &bytes))
+    if (!walk_varint32(walk, &bytes)) {
         return false;
+    }
     *ret_has_value = bytes >= 0;
-    if (bytes < 0)
+    if (bytes < 0) {
         return bytes == -1 && can_be_null;
+    }
     return walk_skip(walk, (size_t)bytes);
 }
 
@@ -115,13 +125,17 @@ static enum batch_problem walk_headers(struct walk *walk)
     int32_t header_count;
     bool has_value;
 
-    if (!walk_varint32(walk, &header_count) || header_count < 0)
+    if (!walk_varint32(walk, &header_count) || header_count < 0) {
         return RECORD_MALFORMED;
-    if (header_count > RECORD_HEADER_COUNT_MAX)
+    }
+    if (header_count > RECORD_HEADER_COUNT_MAX) {
         return RECORD_HEADERS_TOO_MANY;
-    for (int32_t i = 0; i < header_count; i++)
-        if (!walk_bytes(walk, false, &has_value) || !walk_bytes(walk, true, &has_value))
+    }
+    for (int32_t i = 0; i < header_count; i++) {
+        if (!walk_bytes(walk, false, &has_value) || !walk_bytes(walk, true, &has_value)) {
             return RECORD_MALFORMED;
+        }
+    }
     return BATCH_GOOD;
 }
 
@@ -132,17 +146,20 @@ static inline enum batch_problem walk_record(struct walk *walk, struct walked *r
     bool has_value;
 
     walk->record_left_bytes = VARINT32_BYTES_MAX;
-    if (!walk_varint32(walk, &record_bytes) || record_bytes < 0)
+    if (!walk_varint32(walk, &record_bytes) || record_bytes < 0) {
         return RECORD_MALFORMED;
+    }
     walk->record_left_bytes = (size_t)record_bytes;
     if (!walk_skip(walk, 1) || !walk_varint(walk, true, &timestamp_delta) ||
         !walk_varint32(walk, &ret_walked->offset_delta) || !walk_bytes(walk, true, &ret_walked->has_key) ||
-        !walk_bytes(walk, true, &has_value))
+        !walk_bytes(walk, true, &has_value)) {
         return RECORD_MALFORMED;
+    }
     ret_walked->timestamp_delta_ms = unzigzag64(timestamp_delta);
     enum batch_problem problem = walk_headers(walk);
-    if (problem == BATCH_GOOD && walk->record_left_bytes != 0)
+    if (problem == BATCH_GOOD && walk->record_left_bytes != 0) {
         return RECORD_MALFORMED;
+    }
     return problem;
 }
 
@@ -152,15 +169,19 @@ static inline enum batch_problem judge_record(const struct walked *walked, const
 {
     int64_t timestamp_ms;
 
-    if (walked->offset_delta != report->record_index)
+    if (walked->offset_delta != report->record_index) {
         return RECORD_OFFSET_WRONG;
-    if (__builtin_add_overflow(header->base_timestamp_ms, walked->timestamp_delta_ms, &timestamp_ms))
+    }
+    if (__builtin_add_overflow(header->base_timestamp_ms, walked->timestamp_delta_ms, &timestamp_ms)) {
         return RECORD_MALFORMED;
-    if (rules->is_key_required && !walked->has_key)
+    }
+    if (rules->is_key_required && !walked->has_key) {
         return RECORD_KEY_MISSING;
+    }
     if ((timestamp_ms < rules->timestamp_ms_min || timestamp_ms > rules->timestamp_ms_max) &&
-        timestamp_ms != BATCH_NO_TIMESTAMP_MS)
+        timestamp_ms != BATCH_NO_TIMESTAMP_MS) {
         return RECORD_TIMESTAMP_OUT_OF_RANGE;
+    }
     if (walked->offset_delta == 0 || timestamp_ms > report->max_timestamp_ms) {
         report->max_timestamp_ms = timestamp_ms;
         report->max_timestamp_offset_delta = walked->offset_delta;
@@ -181,15 +202,18 @@ static enum batch_problem walk_all(struct walk *walk, const struct batch_header 
     for (int32_t i = 0; i < header->record_count; i++) {
         report->record_index = i;
         enum batch_problem problem = walk_record(walk, &walked);
-        if (problem == BATCH_GOOD)
+        if (problem == BATCH_GOOD) {
             problem = judge_record(&walked, header, rules, report);
-        if (problem != BATCH_GOOD)
+        }
+        if (problem != BATCH_GOOD) {
             return problem;
+        }
     }
     report->record_index = -1;
     /* The last call also makes the decompressor look at the end of its input. */
-    if (walk_here(walk) > 0 || walk_fill(walk))
+    if (walk_here(walk) > 0 || walk_fill(walk)) {
         return RECORDS_LEFT_OVER;
+    }
     return BATCH_GOOD;
 }
 
@@ -206,7 +230,8 @@ void records_walk(const struct batch *batch, const struct walk_rules *rules, str
                                         .max_timestamp_offset_delta = header->last_offset_delta};
     if (batch_is_compressed(header)) {
         CHECK(decompressor != NULL);
-        walk = (struct walk){.source = decompressor};
+        /* An empty window, but one with an address. */
+        walk = (struct walk){.at = records.data, .end = records.data, .source = decompressor};
         walk.source_err = decompressor_open(decompressor, batch_codec_bits(header), records, DECOMPRESS_BYTES_MAX);
         if (walk.source_err == ERR_UNSUPPORTED) {
             ret_report->problem = BATCH_CODEC_UNKNOWN;

@@ -26,9 +26,10 @@ static size_t make_order(struct prop *prop, char *to, size_t bytes)
     size_t used = (size_t)snprintf(to, bytes, "{\"ordertime\":%llu,\"orderid\":%u,\"itemid\":\"Item_%u\"",
                                    (unsigned long long)(1700000000000u + prop_below(prop, 1u << 30)),
                                    (unsigned)prop_below(prop, 1u << 20), (unsigned)prop_below(prop, 1000));
-    while (used + 60 < bytes)
+    while (used + 60 < bytes) {
         used += (size_t)snprintf(to + used, bytes - used, ",\"orderunits_%u\":%.8f", (unsigned)prop_below(prop, 30),
                                  (double)prop_below(prop, 1u << 30) / 7.0);
+    }
     return used + (size_t)snprintf(to + used, bytes - used, "}");
 }
 
@@ -49,8 +50,9 @@ static void build_batch(size_t record_bytes, size_t batch_bytes, enum batch_code
         size_t text_bytes = make_order(&prop, text, record_bytes);
         (void)snprintf(key, sizeof(key), "N%05u", (unsigned)prop_below(&prop, 5000));
         if (batch_builder_add(&builder, 1700000000000 + i, span_text(key), span_make(text, text_bytes), NULL, 0) !=
-            ERR_OK)
+            ERR_OK) {
             break;
+        }
     }
     CHECK(batch_builder_finish(&builder, ret_bytes) == ERR_OK);
     batch_builder_done(&builder);
@@ -62,10 +64,11 @@ static void report(const char *name, size_t bytes, uint64_t rounds, double secon
     double total_bytes = (double)bytes * (double)rounds;
 
     printf("%-34s %9.0f MB/s %8.3f s/GiB", name, total_bytes / seconds / 1e6, seconds / total_bytes * 1073741824.0);
-    if (plain_bytes != bytes)
+    if (plain_bytes != bytes) {
         printf("   %8.3f s/GiB of plain records, ratio %.2f",
                seconds / total_bytes * 1073741824.0 * (double)bytes / (double)plain_bytes,
                (double)plain_bytes / (double)bytes);
+    }
     printf("\n");
 }
 

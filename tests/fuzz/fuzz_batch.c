@@ -17,13 +17,15 @@ static void repair(uint8_t *data, size_t bytes)
 {
     struct batch_header header;
 
-    if (bytes < BATCH_HEADER_BYTES)
+    if (bytes < BATCH_HEADER_BYTES) {
         return;
+    }
     be64_put(data, 0);
     be32_put(data + 8, (uint32_t)(bytes - BATCH_LENGTH_OVERHEAD_BYTES));
     data[16] = BATCH_MAGIC;
-    if (batch_header_parse(span_make(data, bytes), &header) == ERR_OK)
+    if (batch_header_parse(span_make(data, bytes), &header) == ERR_OK) {
         batch_header_write(data, &header);
+    }
 }
 
 /* A good batch must read back to its last record; anything else must merely not do harm. */
@@ -55,14 +57,16 @@ static void iterate(const struct batch *batch, struct decompressor *decompressor
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    if (bytes == 0)
+    if (bytes == 0) {
         return 0;
+    }
     uint8_t flags = data[0];
     size_t batch_bytes = bytes - 1;
     uint8_t *copy = mem_alloc(batch_bytes + 1);
     memcpy(copy, data + 1, batch_bytes);
-    if ((flags & 1u) != 0)
+    if ((flags & 1u) != 0) {
         repair(copy, batch_bytes);
+    }
 
     const struct batch_policy policy = {
         .batch_bytes_max = BATCH_BYTES_MAX,
@@ -80,8 +84,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     batch_validate(span_make(copy, batch_bytes), &policy, decompressor, &batch, &report);
     bool is_good = report.problem == BATCH_GOOD && report.is_walked;
     struct span rest = span_make(copy, batch_bytes);
-    while (batch_next(&rest, &batch) == ERR_OK)
+    while (batch_next(&rest, &batch) == ERR_OK) {
         iterate(&batch, decompressor, is_good);
+    }
     decompressor_free(decompressor);
     mem_free(copy);
     return 0;

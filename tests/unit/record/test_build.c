@@ -19,8 +19,9 @@ struct made_record {
 /* Null, or some part of the noise. */
 static struct span random_field(struct prop *prop, struct span noise, uint64_t bytes_max, bool can_be_null)
 {
-    if (can_be_null && prop_chance(prop, 1, 6))
+    if (can_be_null && prop_chance(prop, 1, 6)) {
         return SPAN_NULL;
+    }
     size_t bytes = (size_t)prop_skewed(prop, bytes_max);
     return span_sub(noise, (size_t)prop_below(prop, noise.bytes - bytes + 1), bytes);
 }
@@ -126,9 +127,11 @@ static bool is_read_by_iter(const struct batch *batch, struct span records)
     enum err err;
 
     record_iter_init(&iter, &batch->header, records);
-    while ((err = record_iter_next(&iter, &record)) == ERR_OK)
-        if (record.offset_delta != count++)
+    while ((err = record_iter_next(&iter, &record)) == ERR_OK) {
+        if (record.offset_delta != count++) {
             return false; /* iter allows gaps, walk does not */
+        }
+    }
     return err == ERR_END;
 }
 
@@ -222,8 +225,9 @@ static void a_full_batch_refuses_and_stays_as_it_was(void **state)
     assert_int_equal(batch_builder_add(&builder, 0, SPAN_NULL, SPAN_NULL, &header, 1), ERR_INVALID);
     assert_int_equal(batch_builder_add(&builder, 0, SPAN_NULL, SPAN_NULL, &header, RECORD_HEADER_COUNT_MAX + 1),
                      ERR_INVALID);
-    while (batch_builder_add(&builder, 0, SPAN_NULL, span_make(value, sizeof(value)), NULL, 0) == ERR_OK)
+    while (batch_builder_add(&builder, 0, SPAN_NULL, span_make(value, sizeof(value)), NULL, 0) == ERR_OK) {
         added_count++;
+    }
     assert_int_equal(added_count, 8);
     assert_int_equal(batch_builder_finish(&builder, &bytes), ERR_OK);
     assert_true(bytes.bytes <= 1000);

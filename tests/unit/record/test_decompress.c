@@ -72,8 +72,9 @@ static void unread_bytes_are_carried_over(void **state)
     struct decompressor *decompressor = decompressor_new();
     uint8_t *plain = mem_alloc(300000);
 
-    for (size_t i = 0; i < 300000; i++)
+    for (size_t i = 0; i < 300000; i++) {
         plain[i] = (uint8_t)(i * 2654435761u >> 13);
+    }
     for (unsigned codec = 0; codec < BATCH_CODEC_COUNT; codec++) {
         struct bytebuf packed;
         struct span unread = SPAN_NULL;
@@ -102,8 +103,9 @@ static void a_cut_or_a_tail_is_corrupt(void **state)
     struct bytebuf output;
     uint8_t plain[2000];
 
-    for (size_t i = 0; i < sizeof(plain); i++)
+    for (size_t i = 0; i < sizeof(plain); i++) {
         plain[i] = (uint8_t)(i * i >> 5);
+    }
     bytebuf_init(&output, TEST_BYTES_MAX);
     for (unsigned codec = BATCH_CODEC_GZIP; codec < BATCH_CODEC_COUNT; codec++) {
         struct bytebuf packed;

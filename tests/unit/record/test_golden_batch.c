@@ -23,14 +23,17 @@ static void golden_read(const char *maker, const char *name, struct bytebuf *ret
 
     (void)snprintf(path, sizeof(path), GOLDEN_RECORD_DIR "/%s-%s.hex", maker, name);
     FILE *file = fopen(path, "r");
-    if (file == NULL)
+    if (file == NULL) {
         fail_msg("%s can't be opened", path);
+    }
     bytebuf_init(ret_bytes, GOLDEN_BYTES_MAX);
-    while ((character = fgetc(file)) != '\n')
+    while ((character = fgetc(file)) != '\n') {
         assert_int_not_equal(character, EOF);
+    }
     while ((character = fgetc(file)) != EOF) {
-        if (!isxdigit(character))
+        if (!isxdigit(character)) {
             continue;
+        }
         if (high < 0) {
             high = hex_digit(character);
             continue;
@@ -91,7 +94,7 @@ static void clients_batches_are_accepted_and_read(void **state)
     static const char *const makers[] = {"java", "rdkafka", "kafka-python"};
     struct decompressor *decompressor = decompressor_new();
 
-    for (size_t i = 0; i < ARRAY_COUNT(makers); i++)
+    for (size_t i = 0; i < ARRAY_COUNT(makers); i++) {
         for (unsigned codec = 0; codec < BATCH_CODEC_COUNT; codec++) {
             struct bytebuf bytes;
             struct batch batch;
@@ -105,6 +108,7 @@ static void clients_batches_are_accepted_and_read(void **state)
             assert_three(&batch);
             bytebuf_done(&bytes);
         }
+    }
     decompressor_free(decompressor);
 }
 

@@ -147,7 +147,7 @@ static void hostile_records(void **state)
         {{30, 0, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 1, 1, 0}, 16, RECORD_MALFORMED},
     };
 
-    for (size_t i = 0; i < ARRAY_COUNT(cases); i++)
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         for (unsigned codec = 0; codec < BATCH_CODEC_COUNT; codec++) {
             struct bytebuf packed;
             struct bytebuf bytes;
@@ -156,12 +156,14 @@ static void hostile_records(void **state)
             assert_int_equal(compress_append((enum batch_codec)codec, plain, &packed), ERR_OK);
             batch_around(bytebuf_span(&packed), (enum batch_codec)codec, 1, &bytes);
             enum batch_problem problem = problem_of(bytebuf_span(&bytes));
-            if (problem != cases[i].problem)
+            if (problem != cases[i].problem) {
                 fail_msg("case %zu, %s: %s, not %s", i, codec_name(codec), batch_problem_name(problem),
                          batch_problem_name(cases[i].problem));
+            }
             bytebuf_done(&packed);
             bytebuf_done(&bytes);
         }
+    }
 }
 
 static void the_report_names_the_record(void **state)
@@ -214,8 +216,9 @@ static void the_largest_timestamp_is_found(void **state)
     bytebuf_init(&bytes, TEST_BYTES_MAX);
     batch_builder_init(&builder, TEST_BYTES_MAX);
     batch_builder_begin(&builder, &BATCH_OPTIONS_DEFAULT);
-    for (size_t i = 0; i < ARRAY_COUNT(timestamps); i++)
+    for (size_t i = 0; i < ARRAY_COUNT(timestamps); i++) {
         assert_int_equal(batch_builder_add(&builder, timestamps[i], SPAN_NULL, SPAN_NULL, NULL, 0), ERR_OK);
+    }
     assert_int_equal(batch_builder_finish(&builder, &bytes), ERR_OK);
     batch_stamp_max_timestamp(bytes.data, bytes.bytes, 1);
     struct batch_report report = report_of(bytebuf_span(&bytes), &policy_any);
