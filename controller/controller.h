@@ -36,8 +36,7 @@ struct controller;
 
 /* Opens (or, in an empty directory, forms) the metadata of this node and starts the controller's loop. Blocks for a few
  * syncs. When it returns, the cluster id is known; the image follows by subscription. */
-enum err controller_start(struct env *env, const struct controller_options *options,
-                          struct controller **ret_controller,
+enum err controller_start(struct env *env, const struct controller_options *options, struct controller **ret_controller,
                           struct option_problem *ret_problem) MUST_USE;
 /* The cluster's id as text (22 characters); constant after start. */
 const char *controller_cluster_id(const struct controller *controller);
@@ -51,10 +50,10 @@ void controller_free(struct controller *controller);
 /* ---- requests ---- */
 
 enum controller_request_kind {
-    CONTROLLER_ADMIN,       /* a Kafka admin request, as the client sent it: admin */
-    CONTROLLER_AUTO_CREATE, /* topics that a client wanted to exist: auto_create */
-    CONTROLLER_REGISTER,    /* a broker's registration, once per incarnation: registration */
-    CONTROLLER_HEARTBEAT, /* a registered broker: it applied its registration, it wants to leave: heartbeat */
+    CONTROLLER_ADMIN,        /* a Kafka admin request, as the client sent it: admin */
+    CONTROLLER_AUTO_CREATE,  /* topics that a client wanted to exist: auto_create */
+    CONTROLLER_REGISTER,     /* a broker's registration, once per incarnation: registration */
+    CONTROLLER_HEARTBEAT,    /* a registered broker: it applied its registration, it wants to leave: heartbeat */
     CONTROLLER_PRODUCER_IDS, /* a block of producer ids: producer_ids */
     CONTROLLER_STATUS,       /* facts for people and metrics: status */
 };
@@ -80,17 +79,15 @@ struct controller_auto_create {
     const struct span *names; /* borrowed until on_done */
     uint32_t name_count;      /* <= CONTROLLER_AUTO_CREATE_TOPICS_MAX */
     bool is_internal;         /* made by the broker itself for its own use */
-    int16_t *
-        ret_error_codes; /* caller's array: Kafka error codes in the order of names; 0 also when it existed */
+    int16_t *ret_error_codes; /* caller's array: Kafka error codes in the order of names; 0 also when it existed */
 };
 
 struct controller_registration {
     int32_t broker_id;
     struct uuid incarnation_id; /* random, made anew by every process */
-    int64_t
-        previous_epoch; /* from the clean-shutdown mark; -1: no mark, the last stop was not orderly */
-    struct span boot_id;                    /* of the machine; empty when unknown */
-    struct span rack;                       /* null when none */
+    int64_t previous_epoch;     /* from the clean-shutdown mark; -1: no mark, the last stop was not orderly */
+    struct span boot_id;        /* of the machine; empty when unknown */
+    struct span rack;           /* null when none */
     const struct image_endpoint *endpoints; /* arrays borrowed until on_done */
     uint32_t endpoint_count;
     const struct uuid *directories; /* ids of the online log directories */
@@ -101,8 +98,7 @@ struct controller_registration {
 struct controller_heartbeat {
     int32_t broker_id;
     int64_t broker_epoch;
-    int64_t
-        applied_offset; /* the metadata that the broker has applied; at or above broker_epoch it is unfenced */
+    int64_t applied_offset; /* the metadata that the broker has applied; at or above broker_epoch it is unfenced */
     bool wants_fence;
     bool wants_shut_down;
     bool is_fenced;     /* results */
@@ -112,8 +108,7 @@ struct controller_heartbeat {
 struct controller_producer_ids {
     int32_t broker_id;
     int64_t broker_epoch;
-    int64_t
-        first_producer_id; /* results: [first, first + count) is this broker's alone, for ever */
+    int64_t first_producer_id; /* results: [first, first + count) is this broker's alone, for ever */
     int32_t count;
 };
 
@@ -152,10 +147,8 @@ struct controller_request {
 
     /* results */
     enum err err;
-    int64_t
-        metadata_offset; /* whoever has applied it sees the effect of this request (and of all it looked at) */
-    char message
-        [CONTROLLER_MESSAGE_BYTES]; /* for ERR_INVALID and ERR_STALE: a sentence; "" otherwise */
+    int64_t metadata_offset; /* whoever has applied it sees the effect of this request (and of all it looked at) */
+    char message[CONTROLLER_MESSAGE_BYTES]; /* for ERR_INVALID and ERR_STALE: a sentence; "" otherwise */
 
     /* the controller's own, between submit and on_done; no need to set them */
     struct loop_task task;
@@ -172,8 +165,7 @@ void controller_submit(struct controller *controller, struct controller_request 
 
 /* `image` is the newest; `delta` says what changed since the last call; the first call's delta has before == NULL and holds
  * everything. Commits that come quickly may arrive as one change. Both are borrowed for the call (image_ref to keep). */
-typedef void (*controller_publish_fn)(void *ctx, const struct image *image,
-                                      const struct image_delta *delta);
+typedef void (*controller_publish_fn)(void *ctx, const struct image *image, const struct image_delta *delta);
 
 struct controller_subscription {
     struct loop *loop;
@@ -192,8 +184,7 @@ struct controller_subscription {
     bool is_closing;
 };
 
-void controller_subscribe(struct controller *controller,
-                          struct controller_subscription *subscription);
+void controller_subscribe(struct controller *controller, struct controller_subscription *subscription);
 /* On the subscription's loop. on_publish does not run after this returns. */
 void controller_unsubscribe(struct controller_subscription *subscription);
 

@@ -17,25 +17,20 @@ typedef void (*controller_fatal_fn)(void *ctx, const char *reason);
 
 struct controller_options {
     int32_t node_id;
-    bool is_broker; /* process.roles has broker: only then is a lone voter's node placed upon */
-    const char *metadata_dir; /* metadata.log.dir, or the first of log.dirs; created when missing */
-    const char *
-        quorum_voters; /* controller.quorum.voters: "id@host:port,..." or NULL/"": this node alone */
-    const char *cluster_name; /* cluster.name for a new cluster, or NULL */
+    bool is_broker;            /* process.roles has broker: only then is a lone voter's node placed upon */
+    const char *metadata_dir;  /* metadata.log.dir, or the first of log.dirs; created when missing */
+    const char *quorum_voters; /* controller.quorum.voters: "id@host:port,..." or NULL/"": this node alone */
+    const char *cluster_name;  /* cluster.name for a new cluster, or NULL */
     /* What the node's log directories say about themselves (meta.properties), before anything is opened: the cluster id
      * that they belong to, or NULL when all are new. A node with used directories never forms a new cluster. */
     const char *known_cluster_id;
-    const char *
-        known_cluster_dir; /* the directory that says so, for messages; NULL when known_cluster_id is */
+    const char *known_cluster_dir; /* the directory that says so, for messages; NULL when known_cluster_id is */
 
     uint32_t election_timeout_ms;  /* controller.quorum.election.timeout.ms, default 400 */
     uint32_t heartbeat_timeout_ms; /* controller.quorum.heartbeat.ms, default 80 */
-    uint32_t
-        snapshot_entries; /* metadata.snapshot.entries, default 4096: entries applied before a snapshot */
-    uint32_t
-        trailing_entries; /* metadata.trailing.entries, default 8192: entries kept behind a snapshot */
-    uint64_t
-        segment_bytes; /* metadata.log.segment.bytes, default 8 MiB: a new log file begins beyond it */
+    uint32_t snapshot_entries;     /* metadata.snapshot.entries, default 4096: entries applied before a snapshot */
+    uint32_t trailing_entries;     /* metadata.trailing.entries, default 8192: entries kept behind a snapshot */
+    uint64_t segment_bytes;        /* metadata.log.segment.bytes, default 8 MiB: a new log file begins beyond it */
 
     /* Defaults for topics; broker-level settings of the same name in Kafka. */
     int32_t num_partitions;             /* num.partitions, 1 */

@@ -25,6 +25,7 @@
 #define IMAGE_DIRECTORIES_MAX 256 /* of one broker */
 #define IMAGE_NO_LEADER (-1)
 #define IMAGE_HASH_BYTES 32
+#define IMAGE_CLUSTER_NAME_BYTES_MAX 255
 
 struct image;
 
@@ -55,12 +56,7 @@ struct image_topic {
 };
 
 /* Values are Kafka's SecurityProtocol ids. */
-enum image_security {
-    IMAGE_PLAINTEXT = 0,
-    IMAGE_SSL = 1,
-    IMAGE_SASL_PLAINTEXT = 2,
-    IMAGE_SASL_SSL = 3
-};
+enum image_security { IMAGE_PLAINTEXT = 0, IMAGE_SSL = 1, IMAGE_SASL_PLAINTEXT = 2, IMAGE_SASL_SSL = 3 };
 
 struct image_endpoint {
     struct span listener_name; /* "PLAINTEXT"; followed by a NUL */
@@ -74,8 +70,9 @@ struct image_broker {
     int32_t id;
     int64_t epoch; /* metadata offset of the registration */
     struct uuid incarnation_id;
-    struct span rack; /* null when none */
-    bool is_fenced;   /* true: takes no leadership; clients do not see it */
+    struct span rack;    /* null when none */
+    struct span boot_id; /* of the machine, as it registered; empty when unknown */
+    bool is_fenced;      /* true: takes no leadership; clients do not see it */
     bool is_shutting_down;
     uint32_t endpoint_count;
     uint32_t directory_count;
@@ -134,8 +131,7 @@ uint32_t image_topic_lower_bound(const struct image *image, struct span name);
 const struct image_topic *image_find_topic(const struct image *image, struct span name);
 const struct image_topic *image_find_topic_id(const struct image *image, struct uuid topic_id);
 /* NULL when the topic is NULL or has no such partition. */
-const struct image_partition *image_find_partition(const struct image_topic *topic,
-                                                   int32_t partition_index);
+const struct image_partition *image_find_partition(const struct image_topic *topic, int32_t partition_index);
 /* The directory that holds broker_id's replica; zero when it has none. */
 struct uuid image_partition_directory(const struct image_partition *partition, int32_t broker_id);
 bool image_partition_has_replica(const struct image_partition *partition, int32_t broker_id);
@@ -149,17 +145,14 @@ const struct image_broker *image_broker_at(const struct image *image, uint32_t i
 const struct image_broker *image_find_broker(const struct image *image, int32_t broker_id);
 /* Registered and not fenced. */
 bool image_is_broker_alive(const struct image *image, int32_t broker_id);
-const struct image_endpoint *image_find_endpoint(const struct image_broker *broker,
-                                                 struct span listener_name);
+const struct image_endpoint *image_find_endpoint(const struct image_broker *broker, struct span listener_name);
 
 /* ---- configs: only what was set, not defaults (controller/topic_config.h knows those) ---- */
 
-const struct image_config *image_find_config(const struct image *image, enum image_config_type type,
-                                             struct span name);
+const struct image_config *image_find_config(const struct image *image, enum image_config_type type, struct span name);
 /* The value that was set, or the null span. */
 struct span image_config_value(const struct image_config *config, const char *key);
-struct span image_topic_config_value(const struct image *image, struct span topic_name,
-                                     const char *key);
+struct span image_topic_config_value(const struct image *image, struct span topic_name, const char *key);
 uint32_t image_config_count(const struct image *image);
 const struct image_config *image_config_at(const struct image *image, uint32_t index);
 
