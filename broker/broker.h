@@ -17,6 +17,7 @@
 #include "common/seam/loop.h"
 
 struct controller;
+struct dispatch_table;
 struct log_dirs;
 struct metric_registry;
 struct worker;
@@ -27,6 +28,7 @@ struct broker {
     struct env *env;
     const struct broker_options *options;
     struct loop *home;
+    const struct dispatch_table *dispatch; /* what is served: handlers_table() */
     struct controller *controller; /* of this node; later: or the stream to one */
     struct worker **workers;
     unsigned worker_count;

@@ -14,8 +14,8 @@
 #define BROKER_API_REQUEST_H
 
 #include "common/arena.h"
-#include "common/shared_bytes.h"
 #include "common/seam/net.h"
+#include "common/shared_bytes.h"
 
 struct api_row;
 struct connection;
@@ -41,11 +41,11 @@ struct request {
     int32_t correlation_id;
     struct request_context context;
     struct shared_bytes *frame; /* the whole frame behind its size field */
-    struct span body;           /* the message behind the request header, inside `frame`; writable by its owner (stamps) */
-    struct arena arena;         /* for the decoded message and the response */
-    const void *message;        /* decoded request struct of the API */
-    uint64_t received_us;       /* monotonic, when the frame was complete */
-    uint64_t sequence;          /* place of the reply among those of the connection */
+    struct span body;     /* the message behind the request header, inside `frame`; writable by its owner (stamps) */
+    struct arena arena;   /* for the decoded message and the response */
+    const void *message;  /* decoded request struct of the API */
+    uint64_t received_us; /* monotonic, when the frame was complete */
+    uint64_t sequence;    /* place of the reply among those of the connection */
     bool is_replied;
 };
 
