@@ -29,7 +29,7 @@ struct broker {
     const struct broker_options *options;
     struct loop *home;
     const struct dispatch_table *dispatch; /* what is served: handlers_table() */
-    struct controller *controller; /* of this node; later: or the stream to one */
+    struct controller *controller;         /* of this node; later: or the stream to one */
     struct worker **workers;
     unsigned worker_count;
     struct log_dirs *log_dirs;

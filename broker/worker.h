@@ -18,18 +18,22 @@
 struct broker;
 struct connection;
 struct connection_set;
+struct fetch_session_cache;
 struct image;
 struct metric_set;
 struct partition_set;
+struct producer_ids;
 
 struct worker {
     struct broker *broker;
     unsigned index;
     struct loop *loop;
-    const struct image *image;         /* a reference of its own: the metadata as this worker last heard */
-    struct connection_set *connections; /* broker/net/connection.h */
-    struct partition_set *partitions;  /* broker/replica/partition_set.h */
-    struct metric_set *metrics;        /* rows of broker/broker_metrics.h */
+    const struct image *image;                  /* a reference of its own: the metadata as this worker last heard */
+    struct connection_set *connections;         /* broker/net/connection.h */
+    struct partition_set *partitions;           /* broker/replica/partition_set.h */
+    struct fetch_session_cache *fetch_sessions; /* broker/api/fetch_session.h: those whose home this worker is */
+    struct producer_ids *producer_ids;          /* broker/api/producer_ids.h */
+    struct metric_set *metrics;                 /* rows of broker/broker_metrics.h */
 };
 
 /* The worker that owns a partition: a fixed hash of topic id and index over the workers (docs/threads.md). */

@@ -167,8 +167,7 @@ bool fetch_session_put(struct fetch_session *session, const struct fetch_wish *w
     }
     partition->wish = *wish;
     if (!span_is_null(wish->name.topic_name)) {
-        partition->wish.name.topic_name =
-            span_make(partition->key + KEY_FIXED_BYTES, wish->name.topic_name.bytes);
+        partition->wish.name.topic_name = span_make(partition->key + KEY_FIXED_BYTES, wish->name.topic_name.bytes);
     }
     return true;
 }

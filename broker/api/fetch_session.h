@@ -47,10 +47,10 @@ struct fetch_wish {
 };
 
 struct fetch_session_partition {
-    struct fetch_wish wish; /* its topic_name points to `key` */
+    struct fetch_wish wish;      /* its topic_name points to `key` */
     int64_t sent_high_watermark; /* as last sent, -1: never */
     int64_t sent_log_start_offset;
-    struct fetch_session_partition *previous;
+    struct fetch_session_partition *prev;
     struct fetch_session_partition *next;
     UT_hash_handle hh;
     size_t key_bytes;
@@ -65,7 +65,7 @@ struct fetch_session {
     struct fetch_session_partition *by_key;
     struct fetch_session_partition *in_order;
     uint32_t partition_count;
-    struct fetch_session *previous; /* least recently used first */
+    struct fetch_session *prev; /* least recently used first */
     struct fetch_session *next;
     UT_hash_handle hh;
 };

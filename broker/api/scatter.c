@@ -22,8 +22,7 @@ static void scatter_count_down(struct scatter *scatter)
 
 static void scatter_part_run(struct scatter_part *part)
 {
-    struct partition *partition =
-        partition_set_find(part->owner->partitions, part->topic_id, part->partition_index);
+    struct partition *partition = partition_set_find(part->owner->partitions, part->topic_id, part->partition_index);
     part->run(part, partition);
 }
 
@@ -37,8 +36,8 @@ static void scatter_part_on_home(struct loop_task *task)
     scatter_count_down(CONTAINER_OF(task, struct scatter_part, task)->scatter);
 }
 
-void scatter_send(struct scatter *scatter, struct scatter_part *part, struct uuid topic_id,
-                  int32_t partition_index, scatter_run_fn run)
+void scatter_send(struct scatter *scatter, struct scatter_part *part, struct uuid topic_id, int32_t partition_index,
+                  scatter_run_fn run)
 {
     CHECK(scatter->outstanding_count > 0);
     scatter->outstanding_count++;

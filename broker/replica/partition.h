@@ -15,16 +15,14 @@
 #ifndef BROKER_REPLICA_PARTITION_H
 #define BROKER_REPLICA_PARTITION_H
 
+#include "broker/replica/topic_settings.h"
 #include "broker/storage/partition_log.h"
 #include "common/seam/loop.h"
 #include "common/uuid.h"
-#include "proto/record/validate.h"
 #include "proto/wire/error_code.h"
 
 #include <uthash.h>
 
-struct image_partition;
-struct image_topic;
 struct partition_set;
 
 enum partition_state {
@@ -52,31 +50,30 @@ struct partition_append {
     uint64_t timeout_us;
     bool is_zstd_allowed;
     bool is_internal; /* by a coordinator: may hold control batches, goes to internal topics */
-    void (*done)(struct partition_append *append); /* exactly once, on the owner worker, maybe before partition_append returns */
+    void (*done)(
+        struct partition_append *append); /* exactly once, on the owner worker, maybe before partition_append returns */
 
     /* result */
     enum error_code error;
-    int64_t base_offset;        /* -1 when nothing was appended */
-    int64_t append_time_ms;     /* -1 unless the topic stamps append time */
+    int64_t base_offset;    /* -1 when nothing was appended */
+    int64_t append_time_ms; /* -1 unless the topic stamps append time */
     int64_t log_start_offset;
-    int32_t bad_record_index;   /* -1: none */
+    int32_t bad_record_index;              /* -1: none */
     char message[PARTITION_MESSAGE_BYTES]; /* "" when there is nothing to say */
 
     /* the partition's own, while it waits */
     struct partition *partition;
-    struct partition_append *previous;
+    struct partition_append *prev;
     struct partition_append *next;
     int64_t required_offset; /* exclusive */
     struct loop_timer timer;
     bool is_waiting;
 };
 
-/* Somebody who wants to know when more can be read: when the high watermark passes `seen_offset`, the role ends or the log
- * start moves. One shot. */
+/* Somebody who wants to know when the high watermark moves or the role ends. One shot. */
 struct partition_waiter {
-    struct partition_waiter *previous;
+    struct partition_waiter *prev;
     struct partition_waiter *next;
-    int64_t seen_offset;
     void (*wake)(struct partition_waiter *waiter);
     bool is_waiting;
 };
@@ -91,20 +88,21 @@ struct partition {
     struct partition_set *set;
     char *topic_name;
     enum partition_state state;
-    int32_t leader_epoch;
+    int32_t leader_epoch;        /* in which this replica leads; appends are stamped with it */
+    int32_t wanted_leader_epoch; /* as the metadata says; begun in the log first (trap 1) */
     int32_t partition_epoch;
     int32_t replica_count;
     int32_t isr_count;
     struct partition_log *log; /* NULL while OPENING or when it could not be opened */
-    struct log_settings settings;
-    int32_t min_insync_replicas;
-    struct batch_policy policy; /* now_ms is set per append */
-    bool is_synced;             /* durability=synced */
-    bool is_dirty;              /* in the set's list for the next step */
-    bool is_opening_job;        /* the pool works on it */
-    bool must_close;            /* asked while the pool works on it */
+    struct topic_settings settings;
+    bool is_leader_wanted;  /* the metadata names this broker as the leader */
+    bool is_dirty;          /* in the set's list for the next step */
+    bool is_busy;           /* being opened, or beginning an epoch: a job holds it */
+    bool must_delete;       /* asked while busy */
+    int64_t opening_offset; /* metadata offset that made it open; in the set's list while it opens */
+    struct partition *prev; /* list of those that open */
+    struct partition *next;
     int64_t high_watermark;
-    int64_t synced_end_offset;
     struct partition_append *counted_waiters;   /* acks=1, by required_offset */
     struct partition_append *committed_waiters; /* acks=all, by required_offset */
     struct partition_waiter *read_waiters;
@@ -128,6 +126,9 @@ enum error_code partition_check_leader(const struct partition *partition, int32_
 
 /* The only setter of `state`: checks the move, ends waiting appends and wakes readers when leadership ends. */
 void partition_set_state(struct partition *partition, enum partition_state state);
+
+/* A later epoch of the same leader: what waits belongs to the earlier one and ends. */
+void partition_set_leader_epoch(struct partition *partition, int32_t leader_epoch);
 
 /* The step's part: counted end, high watermark, answers, wake-ups. Called by the set for dirty partitions. */
 void partition_advance(struct partition *partition);

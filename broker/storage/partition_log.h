@@ -67,6 +67,8 @@ int32_t partition_log_last_epoch(const struct partition_log *log);
  * none. For an epoch above the newest: none, unless it is `current_epoch` (then the log end). */
 void partition_log_end_offset_for_epoch(const struct partition_log *log, int32_t leader_epoch,
                                         int32_t *ret_epoch, int64_t *ret_end_offset);
+/* The epoch that wrote `offset`, or the newest one at the log end; LOG_NO_EPOCH when that is not known. */
+int32_t partition_log_epoch_at(const struct partition_log *log, int64_t offset);
 /* Start offset of an epoch, LOG_NO_OFFSET when it has no entry. */
 int64_t partition_log_epoch_start_offset(const struct partition_log *log, int32_t leader_epoch);
 

@@ -1,0 +1,265 @@
+#include "broker/replica/partition_open.h"
+
+#include "broker/replica/log_dirs.h"
+#include "broker/replica/topic_settings.h"
+#include "broker/worker.h"
+#include "common/logger.h"
+#include "common/mem.h"
+#include "common/seam/env.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <utlist.h>
+
+/* Runs in the pool; owns all that it needs but the partition, which it only carries back. */
+struct partition_opening {
+    struct loop_job job;
+    struct partition *partition;
+    struct log_dir *dir;
+    char *topic_name;
+    struct partition_log_id id;
+    struct log_settings settings;
+    struct partition_log *log;
+    enum err err;
+    struct option_problem problem;
+};
+
+/* No longer what the node waits for before it says that this metadata is applied. */
+static void partition_opened(struct partition *partition)
+{
+    struct partition_set *set = partition->set;
+    if (partition->opening_offset >= 0) {
+        DL_DELETE(set->opening, partition);
+        partition->opening_offset = -1;
+        partition_set_report_applied(set);
+    }
+}
+
+/* ---- leaving ---- */
+
+static void partition_on_log_gone(void *ctx, enum err err)
+{
+    struct partition *partition = ctx;
+    if (err != ERR_OK) {
+        log_error(partition->set->env->logger, "replica", "partition_close_failed",
+                  "topic=%s partition=%" PRId32 " error=\"%s\"", partition->topic_name, partition->key.partition_index,
+                  err_text(err));
+    }
+    partition->log = NULL;
+    partition_set_forget(partition->set, partition);
+}
+
+/* The partition is CLOSING and no job holds it. */
+static void partition_leave(struct partition *partition)
+{
+    partition_opened(partition);
+    if (partition->log == NULL) {
+        partition_set_forget(partition->set, partition);
+    } else if (partition->must_delete) {
+        partition_log_delete(partition->log, partition_on_log_gone, partition);
+    } else {
+        partition_log_close(partition->log, partition_on_log_gone, partition);
+    }
+}
+
+static void partition_begin_leaving(struct partition *partition)
+{
+    if (partition->state == PARTITION_CLOSING) {
+        return;
+    }
+    partition_set_state(partition, PARTITION_CLOSING);
+    if (!partition->is_busy) {
+        partition_leave(partition);
+    }
+}
+
+void partition_remove(struct partition *partition)
+{
+    partition->must_delete = true;
+    partition_begin_leaving(partition);
+}
+
+void partition_close(struct partition *partition)
+{
+    partition_begin_leaving(partition);
+}
+
+/* ---- leading ---- */
+
+/* A job has ended: do what was asked meanwhile. True when the partition goes. */
+static bool partition_end_busy(struct partition *partition)
+{
+    partition->is_busy = false;
+    if (partition->state != PARTITION_CLOSING) {
+        return false;
+    }
+    partition_leave(partition);
+    return true;
+}
+
+static void partition_begin_epoch(struct partition *partition);
+
+static void partition_on_epoch_begun(void *ctx, enum err err)
+{
+    struct partition *partition = ctx;
+    if (partition_end_busy(partition)) {
+        return;
+    }
+    if (err != ERR_OK) {
+        if (partition->state != PARTITION_OFFLINE) {
+            partition_set_state(partition, PARTITION_OFFLINE);
+        }
+        partition_opened(partition);
+        partition_set_write_failed(partition->set, partition_log_dir(partition->log));
+        return;
+    }
+    if (partition_log_last_epoch(partition->log) < partition->wanted_leader_epoch) {
+        partition_begin_epoch(partition);
+        return;
+    }
+    partition_set_leader_epoch(partition, partition->wanted_leader_epoch);
+    if (partition->state == PARTITION_OPENING) {
+        partition->high_watermark = partition_log_high_watermark(partition->log);
+        partition_set_state(partition, PARTITION_LEADER);
+    }
+    partition_log_set_settings(partition->log, &partition->settings.log);
+    partition_set_mark_dirty(partition->set, partition);
+    partition_opened(partition);
+}
+
+/* The epoch and its start offset are on disk before the first append of the epoch (trap 1). */
+static void partition_begin_epoch(struct partition *partition)
+{
+    partition->is_busy = true;
+    partition_log_begin_epoch(partition->log, partition->wanted_leader_epoch, partition_on_epoch_begun, partition);
+}
+
+static void partition_set_membership(struct partition *partition, const struct image_partition *metadata)
+{
+    partition->partition_epoch = metadata->partition_epoch;
+    partition->replica_count = (int32_t)metadata->replica_count;
+    partition->isr_count = (int32_t)metadata->isr_count;
+    partition->wanted_leader_epoch = metadata->leader_epoch;
+    partition->is_leader_wanted = metadata->leader_id == partition->set->options.broker_id;
+}
+
+void partition_follow_metadata(struct partition *partition, const struct image_partition *metadata)
+{
+    partition_set_membership(partition, metadata);
+    if (partition->is_busy || partition->log == NULL || partition->state == PARTITION_OFFLINE ||
+        partition->state == PARTITION_CLOSING) {
+        return;
+    }
+    if (partition->is_leader_wanted && partition->wanted_leader_epoch > partition->leader_epoch) {
+        partition_begin_epoch(partition);
+    } else {
+        partition_set_mark_dirty(partition->set, partition); /* the ISR may have changed */
+    }
+}
+
+/* ---- opening ---- */
+
+static void partition_opening_work(struct loop_job *job)
+{
+    struct partition_opening *opening = CONTAINER_OF(job, struct partition_opening, job);
+    opening->err = partition_log_open(opening->dir, &opening->id, &opening->settings, &opening->log, &opening->problem);
+    if (opening->err != ERR_NOT_FOUND) {
+        return;
+    }
+    struct log_checkpoint_row row;
+    log_dir_checkpoint_row(opening->dir, opening->id.topic, opening->id.partition_index, &row);
+    if (row.recovery_point_offset > 0) {
+        /* An empty log in its place would make acknowledged records vanish without a word (R9, trap 16). */
+        (void)snprintf(opening->problem.text, sizeof(opening->problem.text),
+                       "the directory of %s-%" PRId32 " is missing in %s although it held records up to offset %" PRId64
+                       "; put it back and start again, or delete the topic",
+                       opening->id.topic, opening->id.partition_index, log_dir_path(opening->dir),
+                       row.recovery_point_offset);
+        opening->err = ERR_CORRUPT;
+        return;
+    }
+    opening->err =
+        partition_log_create(opening->dir, &opening->id, &opening->settings, &opening->log, &opening->problem);
+}
+
+static size_t partition_dir_index(const struct partition_set *set, const struct log_dir *dir)
+{
+    for (size_t i = 0; i < set->log_dirs->dir_count; i++) {
+        if (set->log_dirs->dirs[i] == dir) {
+            return i;
+        }
+    }
+    UNREACHABLE();
+}
+
+static void partition_open_failed(struct partition *partition, const struct option_problem *problem)
+{
+    log_error(partition->set->env->logger, "replica", "partition_offline",
+              "topic=%s partition=%" PRId32 " reason=\"%s\"", partition->topic_name, partition->key.partition_index,
+              problem->text);
+    if (!partition_end_busy(partition)) {
+        partition_set_state(partition, PARTITION_OFFLINE);
+        partition_opened(partition);
+    }
+}
+
+static void partition_opening_done(struct loop_job *job)
+{
+    struct partition_opening *opening = CONTAINER_OF(job, struct partition_opening, job);
+    struct partition *partition = opening->partition;
+    struct partition_set *set = partition->set;
+    if (opening->err != ERR_OK) {
+        partition_open_failed(partition, &opening->problem);
+    } else {
+        partition->log = opening->log;
+        struct sync_group *group = set->sync_groups[partition_dir_index(set, opening->dir)];
+        partition_log_attach(partition->log, set->worker->loop, &set->files, group, partition);
+        if (!partition_end_busy(partition)) {
+            if (partition->is_leader_wanted) {
+                partition_begin_epoch(partition);
+            } else {
+                partition_opened(partition);
+            }
+        }
+    }
+    mem_free(opening->topic_name);
+    mem_free(opening);
+}
+
+void partition_open(struct partition_set *set, const struct image *image, const struct image_topic *topic,
+                    const struct image_partition *metadata)
+{
+    struct partition *partition = MEM_NEW(struct partition);
+    partition->key.topic_id = topic->id;
+    partition->key.partition_index = metadata->partition_index;
+    partition->set = set;
+    partition->topic_name = mem_strdup((const char *)topic->name.data);
+    partition->state = PARTITION_OPENING;
+    partition->leader_epoch = -1;
+    partition_set_membership(partition, metadata);
+    topic_settings_resolve(image, topic->name, set->options.defaults, &partition->settings);
+    HASH_ADD(hh, set->by_key, key, sizeof(partition->key), partition);
+    partition->opening_offset = image_offset(image);
+    DL_APPEND(set->opening, partition);
+    partition->is_busy = true;
+
+    struct partition_opening *opening = MEM_NEW(struct partition_opening);
+    opening->partition = partition;
+    opening->topic_name = mem_strdup(partition->topic_name);
+    opening->id = (struct partition_log_id){
+        .topic = opening->topic_name, .partition_index = metadata->partition_index, .topic_id = topic->id};
+    opening->settings = partition->settings.log;
+    opening->job.work = partition_opening_work;
+    opening->job.done = partition_opening_done;
+    opening->dir = log_dirs_find(set->log_dirs, image_partition_directory(metadata, set->options.broker_id));
+    if (opening->dir == NULL) {
+        struct option_problem problem = {
+            "the metadata places this replica in a log directory that this node does not have (any more); put it back "
+            "into log.dirs"};
+        partition_open_failed(partition, &problem);
+        mem_free(opening->topic_name);
+        mem_free(opening);
+        return;
+    }
+    loop_submit(set->worker->loop, &opening->job);
+}

@@ -1,0 +1,296 @@
+#include "broker/replica/partition_set.h"
+
+#include "broker/broker.h"
+#include "broker/replica/log_dirs.h"
+#include "broker/replica/partition_open.h"
+#include "broker/replica/topic_settings.h"
+#include "broker/worker.h"
+#include "common/mem.h"
+#include "common/seam/env.h"
+#include "proto/record/decompress.h"
+
+#include <utlist.h>
+
+struct partition *partition_set_find(struct partition_set *set, struct uuid topic_id, int32_t partition_index)
+{
+    struct partition_key key = {.topic_id = topic_id, .partition_index = partition_index};
+    struct partition *partition = NULL;
+    HASH_FIND(hh, set->by_key, &key, sizeof(key), partition);
+    return partition;
+}
+
+/* ---- applying the metadata ---- */
+
+/* Everything below the first partition that still opens is applied. */
+void partition_set_report_applied(struct partition_set *set)
+{
+    int64_t offset = set->opening == NULL ? set->metadata_offset : set->opening->opening_offset - 1;
+    if (offset > set->reported_offset) {
+        set->reported_offset = offset;
+        set->options.on_applied(set->options.ctx, set->worker, offset);
+    }
+}
+
+static void partition_set_apply_partition(struct partition_set *set, const struct image *image,
+                                          const struct image_partition_change *change)
+{
+    const struct image_partition *any = change->after != NULL ? change->after : change->before;
+    struct uuid topic_id = change->topic->id;
+    if (worker_of_partition(set->worker->broker, topic_id, any->partition_index) != set->worker) {
+        return;
+    }
+    struct partition *partition = partition_set_find(set, topic_id, any->partition_index);
+    bool is_ours = change->after != NULL && image_partition_has_replica(change->after, set->options.broker_id);
+    if (is_ours && partition == NULL) {
+        partition_open(set, image, change->topic, change->after);
+    } else if (is_ours) {
+        partition_follow_metadata(partition, change->after);
+    } else if (partition != NULL) {
+        partition_remove(partition);
+    }
+}
+
+static void partition_set_renew_settings(struct partition *partition, const struct image *image)
+{
+    topic_settings_resolve(image, span_text(partition->topic_name), partition->set->options.defaults,
+                           &partition->settings);
+    if (partition->log != NULL && !partition->is_busy) {
+        partition_log_set_settings(partition->log, &partition->settings.log);
+        partition_set_mark_dirty(partition->set, partition);
+    }
+}
+
+static void partition_set_apply_config(struct partition_set *set, const struct image *image,
+                                       const struct image_config_change *change)
+{
+    const struct image_config *any = change->after != NULL ? change->after : change->before;
+    struct partition *partition = NULL;
+    struct partition *next = NULL;
+    if (any->type != IMAGE_CONFIG_TOPIC) {
+        HASH_ITER (hh, set->by_key, partition, next) {
+            partition_set_renew_settings(partition, image);
+        }
+        return;
+    }
+    const struct image_topic *topic = image_find_topic(image, any->name);
+    for (uint32_t i = 0; topic != NULL && i < topic->partition_count; i++) {
+        partition = partition_set_find(set, topic->id, topic->partitions[i]->partition_index);
+        if (partition != NULL) {
+            partition_set_renew_settings(partition, image);
+        }
+    }
+}
+
+void partition_set_apply(struct partition_set *set, const struct image *image, const struct image_delta *delta)
+{
+    if (set->is_stopping) {
+        return;
+    }
+    CHECK(image_offset(image) >= set->metadata_offset); /* never backwards (correctness.md 5) */
+    set->metadata_offset = image_offset(image);
+    for (uint32_t i = 0; i < delta->partition_count; i++) {
+        partition_set_apply_partition(set, image, &delta->partitions[i]);
+    }
+    for (uint32_t i = 0; i < delta->config_count; i++) {
+        partition_set_apply_config(set, image, &delta->configs[i]);
+    }
+    partition_set_report_applied(set);
+}
+
+/* ---- the step ---- */
+
+void partition_set_mark_dirty(struct partition_set *set, struct partition *partition)
+{
+    if (!set->is_checkpoint_due) {
+        set->is_checkpoint_due = true;
+        set->options.on_checkpoint_due(set->options.ctx, set->worker);
+    }
+    if (partition->is_dirty) {
+        return;
+    }
+    partition->is_dirty = true;
+    partition->next_dirty = NULL;
+    if (set->dirty_last == NULL) {
+        set->dirty_first = partition;
+    } else {
+        set->dirty_last->next_dirty = partition;
+    }
+    set->dirty_last = partition;
+}
+
+static struct partition *partition_set_take_dirty(struct partition_set *set)
+{
+    struct partition *partition = set->dirty_first;
+    if (partition != NULL) {
+        set->dirty_first = partition->next_dirty;
+        if (set->dirty_first == NULL) {
+            set->dirty_last = NULL;
+        }
+        partition->is_dirty = false;
+    }
+    return partition;
+}
+
+void partition_set_forget(struct partition_set *set, struct partition *partition)
+{
+    CHECK(partition->read_waiters == NULL && partition->counted_waiters == NULL &&
+          partition->committed_waiters == NULL);
+    struct partition *kept_first = NULL;
+    struct partition *kept_last = NULL;
+    for (struct partition *dirty = partition_set_take_dirty(set); dirty != NULL;
+         dirty = partition_set_take_dirty(set)) {
+        if (dirty == partition) {
+            continue;
+        }
+        dirty->is_dirty = true;
+        dirty->next_dirty = NULL;
+        if (kept_last == NULL) {
+            kept_first = dirty;
+        } else {
+            kept_last->next_dirty = dirty;
+        }
+        kept_last = dirty;
+    }
+    set->dirty_first = kept_first;
+    set->dirty_last = kept_last;
+    HASH_DEL(set->by_key, partition);
+    mem_free(partition->topic_name);
+    mem_free(partition);
+    if (set->is_stopping && set->by_key == NULL) {
+        set->options.on_stopped(set->options.ctx, set->worker);
+    }
+}
+
+void partition_set_step(struct partition_set *set)
+{
+    for (struct partition *partition = partition_set_take_dirty(set); partition != NULL;
+         partition = partition_set_take_dirty(set)) {
+        partition_advance(partition);
+    }
+    for (size_t i = 0; i < set->log_dirs->dir_count; i++) {
+        sync_group_step(set->sync_groups[i]);
+    }
+}
+
+static void partition_set_on_synced(void *ctx, struct partition_log *log, void *owner)
+{
+    struct partition_set *set = ctx;
+    struct partition *partition = owner;
+    (void)log;
+    partition_set_mark_dirty(set, partition);
+}
+
+/* ---- failures ---- */
+
+void partition_set_dir_failed(struct partition_set *set, struct log_dir *dir)
+{
+    struct partition *partition = NULL;
+    struct partition *next = NULL;
+    HASH_ITER (hh, set->by_key, partition, next) {
+        bool is_in_dir = partition->log != NULL && partition_log_dir(partition->log) == dir;
+        if (is_in_dir && partition->state != PARTITION_OFFLINE && partition->state != PARTITION_CLOSING) {
+            partition_set_state(partition, PARTITION_OFFLINE);
+        }
+    }
+}
+
+static void partition_set_on_sync_failed(void *ctx, struct log_dir *dir, enum err err)
+{
+    struct partition_set *set = ctx;
+    (void)err; /* logged by log_dir_fail */
+    partition_set_dir_failed(set, dir);
+    set->options.on_dir_failed(set->options.ctx, set->worker, dir);
+}
+
+void partition_set_write_failed(struct partition_set *set, struct log_dir *dir)
+{
+    if (log_dir_is_failed(dir)) {
+        partition_set_on_sync_failed(set, dir, ERR_IO);
+    }
+}
+
+/* ---- maintenance ---- */
+
+static void partition_set_maintain(struct loop_timer *timer)
+{
+    struct partition_set *set = CONTAINER_OF(timer, struct partition_set, maintain_timer);
+    struct partition *partition = NULL;
+    struct partition *next = NULL;
+    HASH_ITER (hh, set->by_key, partition, next) {
+        if (partition->state == PARTITION_LEADER && !partition->is_busy) {
+            partition_log_maintain(partition->log);
+        }
+    }
+    loop_timer_set(set->worker->loop, timer, loop_now_us(set->worker->loop) + PARTITION_SET_MAINTAIN_US);
+}
+
+void partition_set_checkpoint_rows(struct partition_set *set, struct log_dir *dir, struct log_checkpoint *checkpoint)
+{
+    struct partition *partition = NULL;
+    struct partition *next = NULL;
+    HASH_ITER (hh, set->by_key, partition, next) {
+        if (partition->log == NULL || partition_log_dir(partition->log) != dir) {
+            continue;
+        }
+        struct log_checkpoint_row row;
+        partition_log_checkpoint(partition->log, &row);
+        log_checkpoint_add(checkpoint, partition->topic_name, partition->key.partition_index, &row);
+    }
+}
+
+/* ---- life ---- */
+
+struct partition_set *partition_set_new(struct worker *worker, struct env *env, struct log_dirs *log_dirs,
+                                        const struct partition_set_options *options)
+{
+    struct partition_set *set = MEM_NEW(struct partition_set);
+    set->worker = worker;
+    set->env = env;
+    set->log_dirs = log_dirs;
+    set->options = *options;
+    set->decompressor = decompressor_new();
+    file_cache_init(&set->files, env->fs, options->files_max);
+    set->sync_groups = mem_array(log_dirs->dir_count, sizeof(struct sync_group *));
+    struct sync_group_events events = {
+        .on_synced = partition_set_on_synced, .on_failed = partition_set_on_sync_failed, .ctx = set};
+    for (size_t i = 0; i < log_dirs->dir_count; i++) {
+        set->sync_groups[i] = sync_group_new(worker->loop, log_dirs->dirs[i], &events);
+    }
+    set->maintain_timer.fire = partition_set_maintain;
+    return set;
+}
+
+void partition_set_start(struct partition_set *set)
+{
+    loop_timer_set(set->worker->loop, &set->maintain_timer, loop_now_us(set->worker->loop) + PARTITION_SET_MAINTAIN_US);
+}
+
+void partition_set_free(struct partition_set *set)
+{
+    if (set == NULL) {
+        return;
+    }
+    CHECK(set->by_key == NULL);
+    for (size_t i = 0; i < set->log_dirs->dir_count; i++) {
+        sync_group_free(set->sync_groups[i]);
+    }
+    mem_free(set->sync_groups);
+    file_cache_done(&set->files);
+    decompressor_free(set->decompressor);
+    mem_free(set);
+}
+
+void partition_set_stop(struct partition_set *set)
+{
+    set->is_stopping = true;
+    loop_timer_cancel(set->worker->loop, &set->maintain_timer);
+    if (set->by_key == NULL) {
+        set->options.on_stopped(set->options.ctx, set->worker);
+        return;
+    }
+    struct partition *partition = NULL;
+    struct partition *next = NULL;
+    HASH_ITER (hh, set->by_key, partition, next) {
+        partition_close(partition);
+    }
+}
