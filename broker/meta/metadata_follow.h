@@ -1,0 +1,47 @@
+/* metadata_follow: this node's subscription to the committed metadata: hands every change to every worker and knows up to
+ * which metadata offset all of them have applied it, partitions opened.
+ *
+ * Shape:     controller --publish--> home loop --one task per worker--> worker->image, partition_set_apply
+ *            worker --applied note--> home: applied offset = minimum over the workers -> waits up to it are released.
+ * Limits:    one change travels per publication; publications that come quickly are merged by the controller.
+ * Ownership: owned by the broker. A wait is borrowed from its request until its task runs.
+ * Threads:   new, start, stop, free: home. metadata_follow_applied_offset, metadata_follow_wait: any worker.
+ *            metadata_follow_on_applied: the worker named.
+ * Source:    correctness.md 5 (in order, never back; reads after a write wait for its metadata offset); design.md 8.
+ */
+#ifndef BROKER_META_METADATA_FOLLOW_H
+#define BROKER_META_METADATA_FOLLOW_H
+
+#include "common/seam/loop.h"
+
+struct broker;
+struct metadata_follow;
+struct worker;
+
+struct metadata_wait {
+    struct loop_task task; /* its `run` is called on `loop` when the offset is applied; set it */
+    struct loop *loop;
+    int64_t offset;
+    struct metadata_wait *next;
+    void (*run)(struct loop_task *task); /* kept here while the task travels to home */
+    struct metadata_follow *follow;
+};
+
+/* The broker's workers exist and have partition sets. */
+struct metadata_follow *metadata_follow_new(struct broker *broker);
+/* Subscribes. The workers' loops run. */
+void metadata_follow_start(struct metadata_follow *follow);
+/* Unsubscribes; `done` runs on home. Waits that are not released by then never are: stop only when no request is left, or
+ * release them by applying (the stop of the controller ends the requests that would wait). */
+void metadata_follow_stop(struct metadata_follow *follow, void (*done)(void *ctx), void *ctx);
+/* After the workers have ended. */
+void metadata_follow_free(struct metadata_follow *follow);
+
+/* Everything up to here is applied by all workers of this node. */
+int64_t metadata_follow_applied_offset(const struct metadata_follow *follow);
+/* Runs wait->task on wait->loop once `wait->offset` is applied; inline when it is already. */
+void metadata_follow_wait(struct metadata_follow *follow, struct metadata_wait *wait);
+/* partition_set_options.on_applied of every worker leads here. */
+void metadata_follow_on_applied(struct metadata_follow *follow, struct worker *worker, int64_t metadata_offset);
+
+#endif
