@@ -13,6 +13,8 @@
 #define GZIP_WINDOW_BITS (15 + 16)
 #define GZIP_MEMORY_LEVEL 8
 
+const uint8_t compress_xerial_magic[COMPRESS_XERIAL_MAGIC_BYTES] = {0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0};
+
 static enum err gzip_append(struct span bytes, struct bytebuf *output)
 {
     z_stream gzip = {0};
@@ -49,7 +51,7 @@ static enum err snappy_append(struct span bytes, struct bytebuf *output)
     if (err != ERR_OK) {
         return err;
     }
-    memcpy(room, COMPRESS_XERIAL_MAGIC, COMPRESS_XERIAL_MAGIC_BYTES);
+    memcpy(room, compress_xerial_magic, COMPRESS_XERIAL_MAGIC_BYTES);
     be32_put(room + COMPRESS_XERIAL_MAGIC_BYTES, COMPRESS_XERIAL_VERSION);
     be32_put(room + COMPRESS_XERIAL_MAGIC_BYTES + sizeof(uint32_t), COMPRESS_XERIAL_VERSION);
     size_t done_bytes = COMPRESS_XERIAL_HEADER_BYTES;

@@ -16,11 +16,12 @@
 #include "proto/record/batch.h"
 
 #define COMPRESS_SNAPPY_BLOCK_BYTES (32u << 10)
-/* Kafka's own versions of the xerial header: version 1, readable since version 1. */
-#define COMPRESS_XERIAL_MAGIC "\x82SNAPPY\0"
+/* "\x82SNAPPY\0" begins xerial framing; then the version that wrote it and the oldest that can read it. */
 #define COMPRESS_XERIAL_MAGIC_BYTES 8u
 #define COMPRESS_XERIAL_HEADER_BYTES 16u
 #define COMPRESS_XERIAL_VERSION 1u
+
+extern const uint8_t compress_xerial_magic[COMPRESS_XERIAL_MAGIC_BYTES];
 
 /* Append the compressed form of `bytes`; BATCH_CODEC_NONE copies. */
 enum err compress_append(enum batch_codec codec, struct span bytes, struct bytebuf *output) MUST_USE;

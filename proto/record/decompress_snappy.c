@@ -13,7 +13,7 @@ static enum err snappy_open(struct decompressor *decompressor)
 
     decompressor->block_unread = SPAN_NULL;
     decompressor->is_xerial = input.bytes >= COMPRESS_XERIAL_HEADER_BYTES &&
-                              memcmp(input.data, COMPRESS_XERIAL_MAGIC, COMPRESS_XERIAL_MAGIC_BYTES) == 0;
+                              memcmp(input.data, compress_xerial_magic, COMPRESS_XERIAL_MAGIC_BYTES) == 0;
     /* The two versions behind the magic were written in both byte orders by old clients and never changed meaning:
      * nobody reads them. */
     if (decompressor->is_xerial) {

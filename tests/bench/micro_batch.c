@@ -23,8 +23,8 @@ static double now_seconds(void)
 /* An order as a JSON text of about `bytes`: names repeat, numbers don't. */
 static size_t make_order(struct prop *prop, char *to, size_t bytes)
 {
-    size_t used = (size_t)snprintf(to, bytes, "{\"ordertime\":%llu,\"orderid\":%u,\"itemid\":\"Item_%u\"",
-                                   (unsigned long long)(1700000000000u + prop_below(prop, 1u << 30)),
+    size_t used = (size_t)snprintf(to, bytes, "{\"ordertime\":%" PRIu64 ",\"orderid\":%u,\"itemid\":\"Item_%u\"",
+                                   UINT64_C(1700000000000) + prop_below(prop, 1u << 30),
                                    (unsigned)prop_below(prop, 1u << 20), (unsigned)prop_below(prop, 1000));
     while (used + 60 < bytes) {
         used += (size_t)snprintf(to + used, bytes - used, ",\"orderunits_%u\":%.8f", (unsigned)prop_below(prop, 30),
