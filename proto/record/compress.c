@@ -126,12 +126,12 @@ enum err compress_append(enum batch_codec codec, struct span bytes, struct byteb
     return codecs[codec].append(bytes, output);
 }
 
-const char *codec_name(unsigned codec_bits)
+const char *compress_codec_name(unsigned codec_bits)
 {
     return codec_bits < BATCH_CODEC_COUNT ? codecs[codec_bits].name : NULL;
 }
 
-enum err codec_find(struct span name, enum batch_codec *ret_codec)
+enum err compress_codec_find(struct span name, enum batch_codec *ret_codec)
 {
     for (unsigned i = 0; i < BATCH_CODEC_COUNT; i++) {
         if (span_equal_text(name, codecs[i].name)) {

@@ -27,7 +27,7 @@ extern const uint8_t compress_xerial_magic[COMPRESS_XERIAL_MAGIC_BYTES];
 enum err compress_append(enum batch_codec codec, struct span bytes, struct bytebuf *output) MUST_USE;
 
 /* "none", "gzip", "snappy", "lz4", "zstd"; NULL for bits that name no codec. Static memory. */
-const char *codec_name(unsigned codec_bits);
-enum err codec_find(struct span name, enum batch_codec *ret_codec) MUST_USE;
+const char *compress_codec_name(unsigned codec_bits);
+enum err compress_codec_find(struct span name, enum batch_codec *ret_codec) MUST_USE;
 
 #endif

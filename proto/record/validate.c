@@ -169,11 +169,11 @@ void records_validate(const struct batch *batch, struct decompressor *decompress
 }
 
 static const struct {
-    int16_t kafka_code;
+    enum error_code error_code;
     const char *name;
     const char *text;
 } problems[] = {
-#define X(name, kafka_code, text) [name] = {kafka_code, #name, text},
+#define X(name, error_code, text) [name] = {error_code, #name, text},
     BATCH_PROBLEM_TABLE(X)
 #undef X
 };
@@ -188,8 +188,8 @@ const char *batch_problem_name(enum batch_problem problem)
     return (size_t)problem < ARRAY_COUNT(problems) ? problems[problem].name : "BATCH_UNKNOWN";
 }
 
-int16_t batch_problem_kafka_code(enum batch_problem problem)
+enum error_code batch_problem_kafka_code(enum batch_problem problem)
 {
     CHECK((size_t)problem < ARRAY_COUNT(problems));
-    return problems[problem].kafka_code;
+    return problems[problem].error_code;
 }

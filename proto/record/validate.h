@@ -16,43 +16,49 @@
 #define PROTO_RECORD_VALIDATE_H
 
 #include "proto/record/iter.h"
+#include "proto/wire/error_code.h"
 
-/* name, Kafka's error code, text. 2 CORRUPT_MESSAGE, 10 MESSAGE_TOO_LARGE, 32 INVALID_TIMESTAMP, 76
- * UNSUPPORTED_COMPRESSION_TYPE, 87 INVALID_RECORD. CORRUPT_MESSAGE is the only one that clients send again: it is for
- * what a damaged connection can cause, INVALID_RECORD for what the producer itself has made. */
+/* name, Kafka's error code, text. CORRUPT_MESSAGE is the only one that clients send again: it is for what a damaged
+ * connection can cause, INVALID_RECORD for what the producer itself has made. */
 #define BATCH_PROBLEM_TABLE(X)                                                                                         \
-    X(BATCH_GOOD, 0, "no problem")                                                                                     \
-    X(BATCH_MISSING, 87, "a produce request needs exactly one record batch per partition: there is none")              \
-    X(BATCH_NOT_ALONE, 87,                                                                                             \
+    X(BATCH_GOOD, ERROR_NONE, "no problem")                                                                            \
+    X(BATCH_MISSING, ERROR_INVALID_RECORD,                                                                             \
+      "a produce request needs exactly one record batch per partition: there is none")                                 \
+    X(BATCH_NOT_ALONE, ERROR_INVALID_RECORD,                                                                           \
       "a produce request needs exactly one record batch per partition: there are bytes behind "                        \
       "the first")                                                                                                     \
-    X(BATCH_CUT_SHORT, 87, "the record batch is shorter than its length field says")                                   \
-    X(BATCH_LENGTH_IMPOSSIBLE, 2, "the batch's length field or magic byte is one that no record batch has")            \
-    X(BATCH_MAGIC_OLD, 87, "message sets of magic 0 and 1 are not accepted: record batches need magic 2")              \
-    X(BATCH_TOO_LARGE, 10, "the record batch is larger than the topic's max.message.bytes")                            \
-    X(BATCH_BASE_OFFSET_WRONG, 87, "the base offset of a produced batch must be 0")                                    \
-    X(BATCH_CRC_WRONG, 2, "the CRC-32C of the record batch does not match its bytes")                                  \
-    X(BATCH_CODEC_UNKNOWN, 76, "the batch names a compression codec that does not exist")                              \
-    X(BATCH_CODEC_TOO_NEW, 76, "zstd is allowed since version 7 of the produce request")                               \
-    X(BATCH_IS_CONTROL, 87, "clients may not write control batches")                                                   \
-    X(BATCH_HAS_DELETE_HORIZON, 87, "clients may not write batches with a delete horizon")                             \
-    X(BATCH_COUNT_WRONG, 87, "the record count must be positive and lastOffsetDelta one less")                         \
-    X(BATCH_PRODUCER_WRONG, 87, "the producer id, epoch and sequence of the batch don't fit together")                 \
-    X(BATCH_TRANSACTION_WRONG, 87, "a transactional batch needs a producer id")                                        \
-    X(BATCH_DECOMPRESSION_FAILED, 87, "the compressed records can't be decompressed")                                  \
-    X(BATCH_DECOMPRESSED_TOO_LARGE, 10, "the records are larger than 64 MiB when decompressed")                        \
-    X(RECORD_MALFORMED, 87, "a record's lengths don't fit into the batch")                                             \
-    X(RECORD_HEADERS_TOO_MANY, 87, "a record has more than 1024 headers")                                              \
-    X(RECORD_OFFSET_WRONG, 87, "the offset deltas of the records must count 0, 1, 2, ...")                             \
-    X(RECORDS_LEFT_OVER, 87, "there are bytes behind the last record of the batch")                                    \
-    X(RECORD_KEY_MISSING, 87, "a compacted topic needs a key in every record")                                         \
-    X(RECORD_TIMESTAMP_OUT_OF_RANGE, 32,                                                                               \
+    X(BATCH_CUT_SHORT, ERROR_INVALID_RECORD, "the record batch is shorter than its length field says")                 \
+    X(BATCH_LENGTH_IMPOSSIBLE, ERROR_CORRUPT_MESSAGE,                                                                  \
+      "the batch's length field or magic byte is one that no record batch has")                                        \
+    X(BATCH_MAGIC_OLD, ERROR_INVALID_RECORD,                                                                           \
+      "message sets of magic 0 and 1 are not accepted: record batches need magic 2")                                   \
+    X(BATCH_TOO_LARGE, ERROR_MESSAGE_TOO_LARGE, "the record batch is larger than the topic's max.message.bytes")       \
+    X(BATCH_BASE_OFFSET_WRONG, ERROR_INVALID_RECORD, "the base offset of a produced batch must be 0")                  \
+    X(BATCH_CRC_WRONG, ERROR_CORRUPT_MESSAGE, "the CRC-32C of the record batch does not match its bytes")              \
+    X(BATCH_CODEC_UNKNOWN, ERROR_UNSUPPORTED_COMPRESSION_TYPE,                                                         \
+      "the batch names a compression codec that does not exist")                                                       \
+    X(BATCH_CODEC_TOO_NEW, ERROR_UNSUPPORTED_COMPRESSION_TYPE,                                                         \
+      "zstd is allowed since version 7 of the produce request")                                                        \
+    X(BATCH_IS_CONTROL, ERROR_INVALID_RECORD, "clients may not write control batches")                                 \
+    X(BATCH_HAS_DELETE_HORIZON, ERROR_INVALID_RECORD, "clients may not write batches with a delete horizon")           \
+    X(BATCH_COUNT_WRONG, ERROR_INVALID_RECORD, "the record count must be positive and lastOffsetDelta one less")       \
+    X(BATCH_PRODUCER_WRONG, ERROR_INVALID_RECORD,                                                                      \
+      "the producer id, epoch and sequence of the batch don't fit together")                                           \
+    X(BATCH_TRANSACTION_WRONG, ERROR_INVALID_RECORD, "a transactional batch needs a producer id")                      \
+    X(BATCH_DECOMPRESSION_FAILED, ERROR_INVALID_RECORD, "the compressed records can't be decompressed")                \
+    X(BATCH_DECOMPRESSED_TOO_LARGE, ERROR_MESSAGE_TOO_LARGE, "the records are larger than 64 MiB when decompressed")   \
+    X(RECORD_MALFORMED, ERROR_INVALID_RECORD, "a record's lengths don't fit into the batch")                           \
+    X(RECORD_HEADERS_TOO_MANY, ERROR_INVALID_RECORD, "a record has more than 1024 headers")                            \
+    X(RECORD_OFFSET_WRONG, ERROR_INVALID_RECORD, "the offset deltas of the records must count 0, 1, 2, ...")           \
+    X(RECORDS_LEFT_OVER, ERROR_INVALID_RECORD, "there are bytes behind the last record of the batch")                  \
+    X(RECORD_KEY_MISSING, ERROR_INVALID_RECORD, "a compacted topic needs a key in every record")                       \
+    X(RECORD_TIMESTAMP_OUT_OF_RANGE, ERROR_INVALID_TIMESTAMP,                                                          \
       "a record's timestamp is outside of what message.timestamp.before.max.ms and "                                   \
       "message.timestamp.after.max.ms allow")                                                                          \
-    X(BATCH_TIMESTAMP_TYPE_WRONG, 32, "producers may not set the timestamp type to LogAppendTime")
+    X(BATCH_TIMESTAMP_TYPE_WRONG, ERROR_INVALID_TIMESTAMP, "producers may not set the timestamp type to LogAppendTime")
 
 enum batch_problem {
-#define X(name, kafka_code, text) name,
+#define X(name, error_code, text) name,
     BATCH_PROBLEM_TABLE(X)
 #undef X
 };
@@ -95,6 +101,6 @@ void records_validate(const struct batch *batch, struct decompressor *decompress
 /* Texts are static memory. */
 const char *batch_problem_text(enum batch_problem problem);
 const char *batch_problem_name(enum batch_problem problem);
-int16_t batch_problem_kafka_code(enum batch_problem problem);
+enum error_code batch_problem_kafka_code(enum batch_problem problem);
 
 #endif

@@ -128,9 +128,9 @@ int main(void)
         for (unsigned codec = BATCH_CODEC_GZIP; codec < BATCH_CODEC_COUNT; codec++) {
             struct bytebuf packed;
             build_batch(shapes[i].record_bytes, shapes[i].batch_bytes, (enum batch_codec)codec, &packed);
-            (void)snprintf(name, sizeof(name), "%s, header", codec_name(codec));
+            (void)snprintf(name, sizeof(name), "%s, header", compress_codec_name(codec));
             run_validate(name, bytebuf_span(&packed), COMPRESSED_VALIDATE_HEADER, plain.bytes, decompressor);
-            (void)snprintf(name, sizeof(name), "%s, records", codec_name(codec));
+            (void)snprintf(name, sizeof(name), "%s, records", compress_codec_name(codec));
             run_validate(name, bytebuf_span(&packed), COMPRESSED_VALIDATE_RECORDS, plain.bytes, decompressor);
             bytebuf_done(&packed);
         }

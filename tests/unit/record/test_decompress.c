@@ -25,13 +25,13 @@ static void codecs_have_kafkas_names(void **state)
 
     for (unsigned i = 0; i < BATCH_CODEC_COUNT; i++) {
         enum batch_codec codec = BATCH_CODEC_NONE;
-        assert_string_equal(codec_name(i), names[i]);
-        assert_int_equal(codec_find(span_text(names[i]), &codec), ERR_OK);
+        assert_string_equal(compress_codec_name(i), names[i]);
+        assert_int_equal(compress_codec_find(span_text(names[i]), &codec), ERR_OK);
         assert_int_equal(codec, i);
     }
     enum batch_codec codec = BATCH_CODEC_NONE;
-    assert_null(codec_name(BATCH_CODEC_COUNT));
-    assert_int_equal(codec_find(span_text("brotli"), &codec), ERR_NOT_FOUND);
+    assert_null(compress_codec_name(BATCH_CODEC_COUNT));
+    assert_int_equal(compress_codec_find(span_text("brotli"), &codec), ERR_NOT_FOUND);
 }
 
 /* One decompressor for everything: a stream must leave nothing behind for the next, which may have another codec. */
@@ -316,7 +316,7 @@ static void bombs_are_stopped_in_bounded_memory(void **state)
         assert_true(held_bytes_max <= allowed_bytes);
         size_t kept_bytes = mallinfo2().uordblks + mallinfo2().hblkhd;
         assert_true(kept_bytes <= before_bytes || kept_bytes - before_bytes <= DECOMPRESS_KEPT_BYTES_MAX);
-        print_message("# %s: held at most %zu KiB\n", codec_name(codec), held_bytes_max >> 10);
+        print_message("# %s: held at most %zu KiB\n", compress_codec_name(codec), held_bytes_max >> 10);
         bytebuf_done(&packed);
         bytebuf_done(&bytes);
         decompressor_free(decompressor);

@@ -99,7 +99,7 @@ static void clients_batches_are_accepted_and_read(void **state)
             struct bytebuf bytes;
             struct batch batch;
             struct batch_report report;
-            golden_read(makers[i], codec_name(codec), &bytes);
+            golden_read(makers[i], compress_codec_name(codec), &bytes);
             batch_validate(bytebuf_span(&bytes), &policy_any, decompressor, &batch, &report);
             assert_int_equal(report.problem, BATCH_GOOD);
             assert_int_equal(batch_codec_bits(&batch.header), codec);
