@@ -18,7 +18,9 @@
 
 struct controller;
 struct dispatch_table;
+struct checkpointer;
 struct log_dirs;
+struct metadata_follow;
 struct metric_registry;
 struct worker;
 
@@ -33,6 +35,8 @@ struct broker {
     struct worker **workers;
     unsigned worker_count;
     struct log_dirs *log_dirs;
+    struct checkpointer *checkpointer;       /* broker/replica/checkpointer.h */
+    struct metadata_follow *metadata_follow; /* broker/meta/metadata_follow.h */
     struct metric_registry *metrics;
     struct broker_private *priv; /* lifecycle, listeners: broker/broker.c */
 };

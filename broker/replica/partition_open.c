@@ -35,6 +35,15 @@ static void partition_opened(struct partition *partition)
     }
 }
 
+/* The node says that the metadata at `offset` is applied only when this partition is open, and leads if it is to. */
+static void partition_is_opening(struct partition *partition, int64_t offset)
+{
+    if (partition->opening_offset < 0) {
+        partition->opening_offset = offset;
+        DL_APPEND(partition->set->opening, partition);
+    }
+}
+
 /* ---- leaving ---- */
 
 static void partition_on_log_gone(void *ctx, enum err err)
@@ -151,6 +160,9 @@ void partition_follow_metadata(struct partition *partition, const struct image_p
         return;
     }
     if (partition->is_leader_wanted && partition->wanted_leader_epoch > partition->leader_epoch) {
+        if (partition->state == PARTITION_OPENING) {
+            partition_is_opening(partition, partition->set->metadata_offset);
+        }
         partition_begin_epoch(partition);
     } else {
         partition_set_mark_dirty(partition->set, partition); /* the ISR may have changed */
@@ -239,8 +251,8 @@ void partition_open(struct partition_set *set, const struct image *image, const 
     partition_set_membership(partition, metadata);
     topic_settings_resolve(image, topic->name, set->options.defaults, &partition->settings);
     HASH_ADD(hh, set->by_key, key, sizeof(partition->key), partition);
-    partition->opening_offset = image_offset(image);
-    DL_APPEND(set->opening, partition);
+    partition->opening_offset = -1;
+    partition_is_opening(partition, image_offset(image));
     partition->is_busy = true;
 
     struct partition_opening *opening = MEM_NEW(struct partition_opening);
@@ -254,8 +266,9 @@ void partition_open(struct partition_set *set, const struct image *image, const 
     opening->dir = log_dirs_find(set->log_dirs, image_partition_directory(metadata, set->options.broker_id));
     if (opening->dir == NULL) {
         struct option_problem problem = {
-            "the metadata places this replica in a log directory that this node does not have (any more); put it back "
-            "into log.dirs"};
+            .text =
+                "the metadata places this replica in a log directory that this node does not have (any more); put it "
+                "back into log.dirs"};
         partition_open_failed(partition, &problem);
         mem_free(opening->topic_name);
         mem_free(opening);
