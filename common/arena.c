@@ -54,8 +54,7 @@ void *arena_alloc(struct arena *arena, size_t bytes)
         rounded_bytes = bytes;
     }
     struct arena_block *block = arena->blocks;
-    if (block == NULL || ARENA_ONE_BLOCK_PER_ALLOCATION ||
-        rounded_bytes > block->capacity_bytes - block->used_bytes) {
+    if (block == NULL || ARENA_ONE_BLOCK_PER_ALLOCATION || rounded_bytes > block->capacity_bytes - block->used_bytes) {
         block = arena_block_add(arena, rounded_bytes);
     }
     void *memory = block->data + block->used_bytes;

@@ -47,15 +47,16 @@ static size_t printable_bytes(const uint8_t *text, size_t bytes)
             return 0;
         }
     }
-    /* U+0080..U+009F are control characters too: U+009B begins a terminal's escape sequence. Overlong forms could hide them. */
+    /* U+0080..U+009F are control characters too: U+009B begins a terminal's escape sequence. Overlong forms could
+       hide them. */
     if ((first == 0xc2 && text[1] < 0xa0) || (first == 0xe0 && text[1] < 0xa0) || (first == 0xf0 && text[1] < 0x90)) {
         return 0;
     }
     return count;
 }
 
-/* Copies `text` with everything that is not printable as \n, \t or \xNN; with `is_quoted` quotes and backslashes are escaped
- * too. Stops before an item that doesn't fit into `ret_bytes`. Returns the bytes written; *ret_is_cut tells. */
+/* Copies `text` with everything that is not printable as \n, \t or \xNN; with `is_quoted` quotes and backslashes are
+ * escaped too. Stops before an item that doesn't fit into `ret_bytes`. Returns the bytes written; *ret_is_cut tells. */
 static size_t escape(const uint8_t *text, size_t bytes, bool is_quoted, char *ret_text, size_t ret_bytes,
                      bool *ret_is_cut)
 {

@@ -1,9 +1,9 @@
 /* logger: log lines as key=value, one line an event:
  *     time=2026-11-23T15:20:00.123Z level=warn subsystem=net event=connection_refused reason=no_descriptor_left
  *
- * Shape:     a line is at most LOGGER_LINE_BYTES_MAX, longer ones are cut and say so. Control characters of the finished
- *            line are escaped, so text from outside can't forge lines; values with blanks are quoted by the caller
- *            (key="%s") or made by logger_quote.
+ * Shape:     a line is at most LOGGER_LINE_BYTES_MAX, longer ones are cut and say so. Control characters of the
+ *            finished line are escaped, so text from outside can't forge lines; values with blanks are quoted by the
+ *            caller (key="%s") or made by logger_quote.
  * Limits:    logger_limited lets `burst` lines of one kind through per interval and then says how many were left out.
  * Ownership: borrowed by everybody; the sink is handed in at creation (standard error in production).
  * Threads:   any; one line is written by one call of the sink.

@@ -1,8 +1,8 @@
 /* timer_heap: the armed timers of one loop, nearest deadline first. Shared by the production loop and the simulator, so
  * that both fire timers in the same order.
  *
- * Shape:     binary heap of borrowed `struct loop_timer` (common/seam/loop.h), ordered by deadline, then by the order in
- *            which they were set. Setting and cancelling are O(log n); the timer knows its place.
+ * Shape:     binary heap of borrowed `struct loop_timer` (common/seam/loop.h), ordered by deadline, then by the
+ *            order in which they were set. Setting and cancelling are O(log n); the timer knows its place.
  * Units:     microseconds of the owner's monotonic clock.
  * Ownership: timers are intrusive and borrowed while they are armed; the heap owns only its array.
  * Threads:   the loop's own.
@@ -25,8 +25,8 @@ struct timer_heap {
 void timer_heap_init(struct timer_heap *heap);
 /* Timers that are still armed become idle. */
 void timer_heap_done(struct timer_heap *heap);
-/* Arms the timer or moves it. A deadline in the past counts as "due at the latest time seen", so a timer that re-arms itself
- * with an old deadline can't overtake those that have waited. */
+/* Arms the timer or moves it. A deadline in the past counts as "due at the latest time seen", so a timer that
+ * re-arms itself with an old deadline can't overtake those that have waited. */
 void timer_heap_set(struct timer_heap *heap, struct loop_timer *timer, uint64_t deadline_us);
 /* Harmless on an idle timer. */
 void timer_heap_cancel(struct timer_heap *heap, struct loop_timer *timer);

@@ -11,8 +11,8 @@ struct uuid uuid_random(struct rng *rng)
 {
     struct uuid uuid;
     char text[UUID_TEXT_BYTES];
-    /* A leading '-' would look like an option on a command line; Kafka draws again too. The version bits keep clear of the
-     * ids that Kafka reserves, which begin with eight zero bytes. */
+    /* A leading '-' would look like an option on a command line; Kafka draws again too. The version bits keep clear
+     * of the ids that Kafka reserves, which begin with eight zero bytes. */
     do {
         rng_fill(rng, uuid.bytes, sizeof(uuid.bytes));
         uuid.bytes[6] = (uint8_t)((uuid.bytes[6] & 0x0f) | 0x40);
