@@ -1,0 +1,330 @@
+/* Opening the quorum's log: list, check everything, cut a torn tail, refuse anything else that is wrong.
+ *
+ * A node reports as stored what this finds, so what is kept is synced again before it is reported: the last run may have
+ * died between a write and its sync. */
+#include "common/big_endian.h"
+#include "common/crc32c.h"
+#include "common/mem.h"
+#include "controller/quorum_log_private.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct opening {
+    struct quorum_log *log;
+    struct quorum_loaded *loaded;
+    struct option_problem *problem;
+    char **names; /* of the directory, sorted: so segments are in the order of their first index */
+    size_t name_count;
+    size_t entry_capacity;
+};
+
+static void collect_name(void *ctx, const char *name)
+{
+    struct opening *opening = (struct opening *)ctx;
+    opening->names = (char **)mem_grow(opening->names, opening->name_count + 1, sizeof(opening->names[0]));
+    opening->names[opening->name_count++] = mem_strdup(name);
+}
+
+static int order_names(const void *left, const void *right)
+{
+    return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
+static bool has_prefix(const char *name, const char *prefix)
+{
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+    size_t bytes = strlen(name);
+    return bytes >= strlen(suffix) && strcmp(name + bytes - strlen(suffix), suffix) == 0;
+}
+
+static enum err fail(struct opening *opening, enum err err, const char *what)
+{
+    snprintf(opening->problem->text, sizeof(opening->problem->text), "the metadata log in %s can't be used: %s%s",
+             opening->log->directory, what,
+             err == ERR_CORRUPT ? "; nothing was changed: restore the directory from a copy, or remove it and let "
+                                  "the node join anew"
+                                : "");
+    return err;
+}
+
+static enum err list_directory(struct opening *opening)
+{
+    enum err err = fs_list(opening->log->fs, opening->log->directory, collect_name, opening);
+    if (err != ERR_OK) {
+        return fail(opening, err, err_text(err));
+    }
+    qsort(opening->names, opening->name_count, sizeof(opening->names[0]), order_names);
+    for (size_t i = 0; i < opening->name_count; i++) {
+        if (has_suffix(opening->names[i], NAME_TMP)) {
+            char *path = quorum_path(opening->log, opening->names[i]);
+            err = fs_unlink(opening->log->fs, path);
+            mem_free(path);
+            if (err != ERR_OK) {
+                return fail(opening, err, err_text(err));
+            }
+        }
+    }
+    return ERR_OK;
+}
+
+/* The newest snapshot counts; an older one is left over from a crash before its removal. */
+static enum err load_snapshot(struct opening *opening)
+{
+    const char *newest = NULL;
+    for (size_t i = 0; i < opening->name_count; i++) {
+        const char *name = opening->names[i];
+        if (!has_prefix(name, NAME_SNAPSHOT) || has_suffix(name, NAME_TMP)) {
+            continue;
+        }
+        if (newest != NULL) {
+            char *path = quorum_path(opening->log, newest);
+            enum err err = fs_unlink(opening->log->fs, path);
+            mem_free(path);
+            if (err != ERR_OK) {
+                return fail(opening, err, err_text(err));
+            }
+        }
+        newest = name;
+    }
+    if (newest == NULL) {
+        return ERR_OK;
+    }
+    enum err err = quorum_read_snapshot(opening->log->fs, opening->log->directory, newest,
+                                        &opening->loaded->snapshot_file, &opening->loaded->snapshot, opening->problem);
+    opening->log->snapshot_index = err == ERR_OK ? opening->loaded->snapshot.index : 0;
+    return err;
+}
+
+/* The entry at `pos`, or NULL when there is none that is whole and in its place. */
+static struct quorum_entry *parse_entry(struct span file, size_t pos, uint64_t index)
+{
+    if (file.bytes - pos < ENTRY_HEADER_BYTES) {
+        return NULL;
+    }
+    const uint8_t *header = file.data + pos;
+    uint32_t bytes = be32_get(header + 4);
+    if (bytes > QUORUM_ENTRY_BYTES_MAX || bytes > file.bytes - pos - ENTRY_HEADER_BYTES ||
+        be64_get(header + 8) != index || header[24] < QUORUM_COMMAND || header[24] > QUORUM_CHANGE) {
+        return NULL;
+    }
+    if (be32_get(header) != crc32c(0, span_make(header + 4, ENTRY_HEADER_BYTES - 4 + bytes))) {
+        return NULL;
+    }
+    return quorum_entry_new(index, be64_get(header + 16), (enum quorum_entry_type)header[24],
+                            span_make(header + ENTRY_HEADER_BYTES, bytes));
+}
+
+static void keep_entry(struct opening *opening, struct quorum_entry *entry)
+{
+    struct quorum_loaded *loaded = opening->loaded;
+    if (loaded->entry_count == opening->entry_capacity) {
+        opening->entry_capacity = opening->entry_capacity == 0 ? 256 : opening->entry_capacity * 2;
+        loaded->entries =
+            (struct quorum_entry **)mem_grow(loaded->entries, opening->entry_capacity, sizeof(loaded->entries[0]));
+    }
+    loaded->entries[loaded->entry_count++] = entry;
+}
+
+static bool is_header_whole(struct span file, uint64_t first_index)
+{
+    return file.bytes >= SEGMENT_HEADER_BYTES && memcmp(file.data, SEGMENT_MAGIC, 8) == 0 &&
+           be32_get(file.data + 16) == crc32c(0, span_make(file.data, 16)) && be64_get(file.data + 8) == first_index;
+}
+
+/* Reads a segment's entries; *ret_pos: behind the last good one. */
+static struct quorum_segment read_entries(struct opening *opening, struct span file, uint64_t first_index)
+{
+    size_t pos = SEGMENT_HEADER_BYTES;
+    uint64_t index = first_index;
+    struct quorum_entry *entry = NULL;
+    while ((entry = parse_entry(file, pos, index)) != NULL) {
+        keep_entry(opening, entry);
+        pos += ENTRY_HEADER_BYTES + entry->bytes;
+        index++;
+    }
+    return (struct quorum_segment){first_index, index - 1, pos};
+}
+
+/* Cuts the tail of the last segment if nothing in it was synced, and syncs what stays. */
+static enum err settle_active(struct opening *opening, struct span file, struct quorum_segment *segment)
+{
+    struct quorum_log *log = opening->log;
+    uint64_t synced_index = quorum_mark_read(file.data, &log->mark_sequence);
+    if (segment->last_index < synced_index) {
+        char what[160];
+        snprintf(what, sizeof(what), "entry %" PRIu64 " is damaged, though entries up to %" PRIu64 " had been synced",
+                 segment->last_index + 1, synced_index);
+        return fail(opening, ERR_CORRUPT, what);
+    }
+    char *path = quorum_segment_path(log, segment->first_index);
+    enum err err = fs_open(log->fs, path, FS_OPEN_WRITE, &log->active);
+    mem_free(path);
+    if (err == ERR_OK && segment->bytes < file.bytes) {
+        opening->loaded->cut_bytes = file.bytes - (size_t)segment->bytes;
+        err = file_truncate(log->active, segment->bytes);
+    }
+    if (err == ERR_OK) {
+        err = file_sync(log->active);
+    }
+    if (err == ERR_OK && segment->last_index >= segment->first_index) {
+        err = quorum_mark_write(log, segment->last_index);
+    }
+    return err == ERR_OK ? ERR_OK : fail(opening, err, err_text(err));
+}
+
+static enum err load_segment(struct opening *opening, const char *name, bool is_last)
+{
+    struct quorum_log *log = opening->log;
+    uint64_t first_index = strtoull(name + strlen(NAME_SEGMENT), NULL, 10);
+    char *path = quorum_path(log, name);
+    uint8_t *bytes = NULL;
+    size_t count = 0;
+    enum err err = quorum_read_file(log->fs, path, SIZE_MAX / 2, &bytes, &count);
+    if (err != ERR_OK) {
+        mem_free(path);
+        return fail(opening, err, err_text(err));
+    }
+    struct span file = span_make(bytes, count);
+    if (!is_header_whole(file, first_index)) {
+        /* A segment that was being made when the process died holds nothing yet. */
+        bool is_unborn = is_last && count <= SEGMENT_HEADER_BYTES && log->segment_count > 0;
+        err = is_unborn ? fs_unlink(log->fs, path) : fail(opening, ERR_CORRUPT, "the head of a log file is damaged");
+        mem_free(bytes);
+        mem_free(path);
+        return err;
+    }
+    mem_free(path);
+    struct quorum_segment segment = read_entries(opening, file, first_index);
+    if (log->segment_count > 0 && log->segments[log->segment_count - 1].last_index + 1 != first_index) {
+        err = fail(opening, ERR_CORRUPT, "entries are missing between two log files");
+    } else if (!is_last && segment.bytes != count) {
+        err = fail(opening, ERR_CORRUPT, "a log file that was complete is damaged");
+    } else {
+        log->segments =
+            (struct quorum_segment *)mem_grow(log->segments, log->segment_count + 1, sizeof(log->segments[0]));
+        log->segments[log->segment_count++] = segment;
+        if (is_last) {
+            err = settle_active(opening, file, &segment);
+        }
+    }
+    mem_free(bytes);
+    return err;
+}
+
+/* Opens the last segment that was kept for appending, when the one behind it turned out to be unborn. */
+static enum err reopen_active(struct opening *opening)
+{
+    struct quorum_log *log = opening->log;
+    struct quorum_segment *segment = &log->segments[log->segment_count - 1];
+    char *path = quorum_segment_path(log, segment->first_index);
+    uint8_t *bytes = NULL;
+    size_t count = 0;
+    enum err err = quorum_read_file(log->fs, path, SIZE_MAX / 2, &bytes, &count);
+    mem_free(path);
+    if (err != ERR_OK) {
+        return fail(opening, err, err_text(err));
+    }
+    err = settle_active(opening, span_make(bytes, count), segment);
+    mem_free(bytes);
+    return err;
+}
+
+static enum err load_segments(struct opening *opening)
+{
+    const char *last = NULL;
+    for (size_t i = 0; i < opening->name_count; i++) {
+        last = has_prefix(opening->names[i], NAME_SEGMENT) ? opening->names[i] : last;
+    }
+    if (last == NULL) {
+        return fail(opening, ERR_CORRUPT, "it has no log file");
+    }
+    for (size_t i = 0; i < opening->name_count; i++) {
+        if (!has_prefix(opening->names[i], NAME_SEGMENT)) {
+            continue;
+        }
+        enum err err = load_segment(opening, opening->names[i], opening->names[i] == last);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return opening->log->active == NULL ? reopen_active(opening) : ERR_OK;
+}
+
+/* Snapshot and entries must join without a gap and agree where they overlap. */
+static enum err check_joint(struct opening *opening)
+{
+    struct quorum_loaded *loaded = opening->loaded;
+    const struct quorum_snapshot *snapshot = &loaded->snapshot;
+    loaded->first_index = quorum_log_first_index(opening->log);
+    if (loaded->first_index > snapshot->index + 1) {
+        return fail(opening, ERR_CORRUPT, "entries between the snapshot and the first log file are missing");
+    }
+    if (quorum_log_last_index(opening->log) < snapshot->index) {
+        return fail(opening, ERR_CORRUPT, "the log ends before the snapshot");
+    }
+    if (snapshot->index == 0) {
+        bool is_formed = loaded->entry_count > 0 && loaded->entries[0]->type == QUORUM_CHANGE;
+        return is_formed ? ERR_OK : fail(opening, ERR_CORRUPT, "the first entry is not a configuration");
+    }
+    if (snapshot->index >= loaded->first_index &&
+        loaded->entries[snapshot->index - loaded->first_index]->term != snapshot->term) {
+        return fail(opening, ERR_CORRUPT, "the snapshot and the log are of different histories");
+    }
+    return ERR_OK;
+}
+
+static enum err load_all(struct opening *opening)
+{
+    enum err err = list_directory(opening);
+    if (err == ERR_OK) {
+        err = quorum_read_term(opening->log->fs, opening->log->directory, &opening->loaded->term,
+                               &opening->loaded->voted_for, opening->problem);
+    }
+    if (err == ERR_OK) {
+        err = load_snapshot(opening);
+    }
+    if (err == ERR_OK) {
+        err = load_segments(opening);
+    }
+    return err == ERR_OK ? check_joint(opening) : err;
+}
+
+enum err quorum_log_open(struct fs *fs, const char *directory, uint64_t segment_bytes, struct quorum_log **ret_log,
+                         struct quorum_loaded *ret_loaded, struct option_problem *ret_problem)
+{
+    struct quorum_log *log = MEM_NEW(struct quorum_log);
+    log->fs = fs;
+    log->directory = mem_strdup(directory);
+    log->segment_bytes = segment_bytes;
+    struct quorum_loaded loaded = {0};
+    struct opening opening = {.log = log, .loaded = &loaded, .problem = ret_problem};
+    enum err err = load_all(&opening);
+    for (size_t i = 0; i < opening.name_count; i++) {
+        mem_free(opening.names[i]);
+    }
+    mem_free(opening.names);
+    if (err != ERR_OK) {
+        quorum_loaded_done(&loaded);
+        quorum_log_abandon(log);
+        return err;
+    }
+    *ret_log = log;
+    *ret_loaded = loaded;
+    return ERR_OK;
+}
+
+void quorum_loaded_done(struct quorum_loaded *loaded)
+{
+    for (size_t i = 0; i < loaded->entry_count; i++) {
+        mem_free(loaded->entries[i]);
+    }
+    mem_free(loaded->entries);
+    mem_free(loaded->snapshot_file);
+    *loaded = (struct quorum_loaded){0};
+}
