@@ -50,7 +50,7 @@ def build(context, flavour, targets=(), log_name=None):
     if not (folder / "build.ninja").exists():
         setup = ["meson", "setup", folder, "--native-file", ROOT / "deploy/flavours" / f"{flavour}.ini"]
         if shell.run(setup, log, context.deadline, cwd=ROOT) != 0:
-            return Counts.one_failure(f"meson setup {flavour}", shell.tail(log))
+            return Counts.one_failure(f"meson setup {flavour}", shell.tail(log, 12))
     if shell.run(["ninja", "-C", folder, *targets], log, context.deadline) != 0:
         return Counts.one_failure(f"build of {flavour}", shell.tail(log))
     return None

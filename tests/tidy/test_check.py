@@ -122,7 +122,7 @@ class TidyTest(unittest.TestCase):
     def test_clang_tidy(self):
         self.needs("clang-tidy")
         shutil.copy(ROOT / ".clang-tidy", self.root.parent / ".clang-tidy")
-        previous, check._changed = check._changed, lambda _root: {"common/a.c"}
+        previous, check._changed = check._changed, lambda _root: ["common/a.c"]
         self.addCleanup(setattr, check, "_changed", previous)
         bad = "#include <string.h>\nint f(char *a);\nint f(char *a)\n{\n    return (int)sizeof(a[0] == 1 ? a : a + strlen(a) * sizeof(sizeof(a)));\n}\n"
         good = "int f(int a);\nint f(int a)\n{\n    return a;\n}\n"
