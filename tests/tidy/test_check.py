@@ -124,7 +124,7 @@ class TidyTest(unittest.TestCase):
         shutil.copy(ROOT / ".clang-tidy", self.root.parent / ".clang-tidy")
         previous, check._changed = check._changed, lambda _root: ["common/a.c"]
         self.addCleanup(setattr, check, "_changed", previous)
-        bad = "#include <string.h>\nint f(char *a);\nint f(char *a)\n{\n    return (int)sizeof(a[0] == 1 ? a : a + strlen(a) * sizeof(sizeof(a)));\n}\n"
+        bad = "int f(int a);\nint f(int a)\n{\n    int *nothing = 0;\n    return a == 1 ? *nothing : 0;\n}\n"
         good = "int f(int a);\nint f(int a)\n{\n    return a;\n}\n"
         self.assert_caught(check.clang_tidy, {"common/a.c": bad}, {"common/a.c": good}, compiled=True)
 
