@@ -41,7 +41,7 @@ static bool setting_has_word(const char *list, const char *word)
         settings->member = (type)setting_long(text);                                                                   \
     }
 
-SETTING_NUMBER(assign_segment_bytes, log.segment_bytes, int32_t)
+SETTING_NUMBER(assign_segment_bytes, log.segment_bytes, int32_t) /* also of internal.segment.bytes, which comes later */
 SETTING_NUMBER(assign_segment_ms, log.segment_ms, int64_t)
 SETTING_NUMBER(assign_segment_jitter_ms, log.segment_jitter_ms, int64_t)
 SETTING_NUMBER(assign_index_interval_bytes, log.index_interval_bytes, int32_t)
@@ -78,6 +78,7 @@ static void assign_compression_validation(struct topic_settings *settings, const
 
 static const struct setting_row setting_rows[] = {
     {"segment.bytes", "log.segment.bytes", assign_segment_bytes},
+    {"internal.segment.bytes", "", assign_segment_bytes},
     {"segment.ms", "log.roll.ms", assign_segment_ms},
     {"segment.jitter.ms", "log.roll.jitter.ms", assign_segment_jitter_ms},
     {"index.interval.bytes", "log.index.interval.bytes", assign_index_interval_bytes},
