@@ -108,8 +108,10 @@ static size_t format_head(struct logger *logger, enum log_level level, const cha
 }
 
 /* `left_out_count`: lines of this kind that a limit kept back before this one. */
-static void logger_vwrite(struct logger *logger, enum log_level level, const char *subsystem, const char *event,
-                          uint_fast32_t left_out_count, const char *format, va_list args)
+__attribute__((format(printf, 6, 0))) static void logger_vwrite(struct logger *logger, enum log_level level,
+                                                                const char *subsystem, const char *event,
+                                                                uint_fast32_t left_out_count, const char *format,
+                                                                va_list args)
 {
     char text[LOGGER_LINE_BYTES_MAX];
     size_t bytes = format_head(logger, level, subsystem, event, text, sizeof(text));
