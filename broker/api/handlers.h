@@ -16,6 +16,7 @@ void handle_api_versions(struct request *request);
 /* A version that is not served: answered in version 0 all the same (KIP-511). `message` is NULL. */
 void handle_api_versions_unsupported(struct request *request);
 void handle_produce(struct request *request);
+void handle_describe_configs(struct request *request);
 void handle_describe_cluster(struct request *request);
 void handle_describe_topic_partitions(struct request *request);
 void handle_metadata(struct request *request);
