@@ -80,7 +80,9 @@ static void end_reset(struct sim_end *end)
 static void end_receive(struct sim_end *end, const struct sim_segment *segment)
 {
     if (end->received_start + end->received_bytes + segment->bytes > end->received_capacity_bytes) {
-        memmove(end->received, end->received + end->received_start, end->received_bytes);
+        if (end->received_bytes > 0) {
+            memmove(end->received, end->received + end->received_start, end->received_bytes);
+        }
         end->received_start = 0;
         size_t needed_bytes = end->received_bytes + segment->bytes;
         if (needed_bytes > end->received_capacity_bytes) {
