@@ -132,8 +132,7 @@ static enum err listen_at(const struct posix_address *address, int *ret_fd)
     return ERR_OK;
 }
 
-/* Listens at the first address of the host that this machine has. */
-static enum err listen_at_any(const char *host, uint16_t port, int *ret_fd)
+enum err posix_net_bind(const char *host, uint16_t port, int *ret_fd)
 {
     struct posix_addresses addresses;
     enum err err = ERR_ADDRESS_UNKNOWN;
@@ -163,7 +162,7 @@ static enum err posix_listen(struct net *net, struct loop *loop, const char *hos
                              net_accept_fn on_accept, void *ctx, struct net_listener **ret_listener)
 {
     int fd = -1;
-    enum err err = listen_at_any(host, port, &fd);
+    enum err err = posix_net_bind(host, port, &fd);
     if (err != ERR_OK) {
         return err;
     }

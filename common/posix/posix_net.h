@@ -28,6 +28,9 @@ struct posix_net *posix_net_new(struct posix_pool *resolve_pool, struct logger *
 void posix_net_free(struct posix_net *posix);
 struct net *posix_net_get(struct posix_net *posix);
 
+/* Listens at the first address of `host` that this machine has, non-blocking; "" is every address. */
+enum err posix_net_bind(const char *host, uint16_t port, int *ret_fd) MUST_USE;
+
 /* posix_socket.c: takes the connected descriptor. */
 struct socket *posix_socket_new(int fd);
 
