@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #define SMOKE_NODES 3u
-#define SMOKE_SEEDS_DEFAULT 20u
+#define SMOKE_SEEDS_DEFAULT 10u
 #define SMOKE_SECONDS_DEFAULT 60u
 #define SMOKE_GAP_US_MOST 1500000u
 #define SMOKE_HEAL_US (30u * SIM_SECOND_US)
