@@ -15,6 +15,7 @@
 #include "common/option.h"
 #include "common/seam/env.h"
 #include "common/seam/loop.h"
+#include "common/seam/net.h"
 
 struct controller;
 struct dispatch_table;
@@ -38,7 +39,7 @@ struct broker {
     struct checkpointer *checkpointer;       /* broker/replica/checkpointer.h */
     struct metadata_follow *metadata_follow; /* broker/meta/metadata_follow.h */
     struct metric_registry *metrics;
-    struct broker_private *priv; /* lifecycle, listeners: broker/broker.c */
+    struct broker_private *priv; /* lifecycle, listeners: broker/broker_internal.h */
 };
 
 struct broker *broker_new(struct env *env, const struct broker_options *options, struct loop *home);
@@ -46,8 +47,11 @@ struct broker *broker_new(struct env *env, const struct broker_options *options,
  * later, the last log directory lost); the problem's sentence has been logged. */
 enum err broker_start(struct broker *broker, broker_event_fn on_ready, broker_event_fn on_failed, void *ctx,
                       struct option_problem *ret_problem) MUST_USE;
-/* Orderly end: stop accepting, finish or refuse what waits, sync, clean-shutdown mark; `on_stopped` then. */
+/* Orderly end: stop accepting, finish or refuse what waits, sync, clean-shutdown mark; `on_stopped` then. Also after on_failed. */
 void broker_stop(struct broker *broker, broker_event_fn on_stopped, void *ctx);
+/* Before broker_start, after it has failed, or after on_stopped; waits for the workers' threads: not from a loop. */
 void broker_free(struct broker *broker);
+/* Where clients of the index-th listener (in the order of `listeners`) connect; for the command line and tests. */
+bool broker_listener_address(const struct broker *broker, size_t index, struct net_address *ret_address);
 
 #endif

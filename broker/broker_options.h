@@ -66,6 +66,7 @@ struct broker_options {
     int32_t log_index_interval_bytes;
     int32_t log_index_size_max_bytes;
     char *log_cleanup_policy;
+    char *log_compression_validation;
     char *log_message_timestamp_type;
     int64_t log_message_timestamp_before_max_ms;
     int64_t log_message_timestamp_after_max_ms;
