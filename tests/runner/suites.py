@@ -53,7 +53,7 @@ def build(context, flavour):
         if shell.run(setup, log, context.deadline, cwd=ROOT) != 0:
             return Counts.one_failure(f"meson setup {flavour}", shell.tail(log, 12))
     if shell.run(["ninja", "-C", folder], log, context.deadline) != 0:
-        said = [line for line in shell.tail(log, 200).splitlines() if re.search(r"error|FAILED|undefined reference|multiple definition", line)]
+        said = [line for line in shell.tail(log, 200).splitlines() if re.search(r"error:|ERROR:|^FAILED|undefined reference|multiple definition", line)]
         return Counts.one_failure(f"build of {flavour}", "\n".join(line[:300] for line in said[:20]) or shell.tail(log))
     return None
 
