@@ -48,18 +48,35 @@ static bool cache_count(struct posix_cache_probe *probe, int fd, uint64_t pos, s
     return true;
 }
 
-static bool cache_probe_byte(int fd, uint64_t pos)
+enum probe_answer { PROBE_CACHED, PROBE_MISSING, PROBE_UNKNOWN };
+
+static enum probe_answer cache_probe_byte(int fd, uint64_t pos)
 {
     char byte = 0;
     struct iovec vector = {.iov_base = &byte, .iov_len = 1};
     for (;;) {
         if (preadv2(fd, &vector, 1, (off_t)pos, RWF_NOWAIT) >= 0) {
-            return true; /* 0: at or behind the end of the file, where there is nothing to wait for */
+            return PROBE_CACHED; /* 0: at or behind the end of the file, where there is nothing to wait for */
         }
         if (errno != EINTR) {
-            return false; /* EAGAIN: not in the cache; EOPNOTSUPP: this file system can't say */
+            return errno == EOPNOTSUPP ? PROBE_UNKNOWN : PROBE_MISSING;
         }
     }
+}
+
+/* Probes bytes of [pos, end_pos) that are `stride_bytes` apart, and the last one. */
+static enum probe_answer cache_probe_range(int fd, uint64_t pos, uint64_t end_pos, uint64_t stride_bytes)
+{
+    enum probe_answer answer = cache_probe_byte(fd, end_pos - 1);
+    for (uint64_t probe_pos = pos; answer == PROBE_CACHED && probe_pos < end_pos; probe_pos += stride_bytes) {
+        answer = cache_probe_byte(fd, probe_pos);
+    }
+    return answer;
+}
+
+static uint64_t pages_between(uint64_t pos, uint64_t end_pos, uint64_t page_bytes)
+{
+    return (end_pos + page_bytes - 1) / page_bytes - pos / page_bytes;
 }
 
 bool posix_cache_has(struct posix_cache_probe *probe, int fd, uint64_t pos, size_t bytes)
@@ -69,25 +86,29 @@ bool posix_cache_has(struct posix_cache_probe *probe, int fd, uint64_t pos, size
     }
     uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t end_pos = pos + bytes;
-    uint64_t probe_count = PROBES_MAX;
     uint64_t cached_pages = 0;
-    if (cache_count(probe, fd, pos, bytes, &cached_pages)) {
-        uint64_t range_pages = (end_pos + page_bytes - 1) / page_bytes - pos / page_bytes;
-        struct stat status;
-        if (cached_pages < range_pages && (fstat(fd, &status) != 0 || end_pos <= (uint64_t)status.st_size)) {
-            return false;
-        }
-        if (cached_pages >= range_pages) {
-            probe_count = PROBES_AFTER_CACHESTAT;
-        }
+    bool is_counted = cache_count(probe, fd, pos, bytes, &cached_pages);
+    bool is_all_there = is_counted && cached_pages >= pages_between(pos, end_pos, page_bytes);
+    struct stat status;
+    if (is_counted && !is_all_there && fstat(fd, &status) == 0 && end_pos > (uint64_t)status.st_size) {
+        /* Behind the end there are no pages to count, and nothing to wait for. */
+        end_pos = pos < (uint64_t)status.st_size ? (uint64_t)status.st_size : pos + 1;
+        is_all_there = pos >= (uint64_t)status.st_size || cached_pages >= pages_between(pos, end_pos, page_bytes);
     }
+    if (is_counted && !is_all_there) {
+        return false;
+    }
+    uint64_t probe_count = is_all_there ? PROBES_AFTER_CACHESTAT : PROBES_MAX;
     uint64_t stride_bytes = bytes / probe_count > page_bytes ? bytes / probe_count : page_bytes;
-    for (uint64_t probe_pos = pos; probe_pos < end_pos; probe_pos += stride_bytes) {
-        if (!cache_probe_byte(fd, probe_pos)) {
-            return false;
-        }
+    switch (cache_probe_range(fd, pos, end_pos, stride_bytes)) {
+    case PROBE_CACHED:
+        return true;
+    case PROBE_MISSING:
+        return false;
+    case PROBE_UNKNOWN: /* a file system without RWF_NOWAIT (tmpfs): the count is all there is */
+        return is_all_there;
     }
-    return cache_probe_byte(fd, end_pos - 1);
+    UNREACHABLE();
 }
 
 void posix_cache_fill(int fd, uint64_t pos, size_t bytes)

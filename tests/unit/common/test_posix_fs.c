@@ -298,10 +298,15 @@ static void cache_state_is_known(void **state)
     uint8_t *bytes = mem_zalloc(CACHED_BYTES);
     struct span span = span_make(bytes, CACHED_BYTES);
     assert_int_equal(file_pwritev(file, &span, 1, 0), ERR_OK);
-    assert_true(file_is_cached(file, 0, CACHED_BYTES));
+    if (!file_is_cached(file, 0, CACHED_BYTES)) { /* as fs.h allows: a file system that can't tell */
+        mem_free(bytes);
+        file_unref(file);
+        skip();
+    }
     assert_true(file_is_cached(file, 12345, 1));
     assert_true(file_is_cached(file, 12345, 0));
-    assert_true(file_is_cached(file, CACHED_BYTES - 10, 1000)); /* behind the end there is nothing to wait for */
+    assert_true(file_is_cached(file, CACHED_BYTES - 10, 100000)); /* behind the end there is nothing to wait for */
+    assert_true(file_is_cached(file, CACHED_BYTES + 10, 100000));
     assert_int_equal(file_sync(file), ERR_OK);
     int fd = open(path_of(test, "cached", path), O_RDONLY);
     assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
