@@ -30,6 +30,10 @@ void posix_env_free(struct posix_env *posix);
  * Declared here for cli/; common/posix/posix_loop.h says more. */
 void posix_loop_run(struct loop *loop);
 
+/* Runs the loop on the calling thread until a callback has set *is_done (or loop_stop); it can be run again. For
+ * programs that do one thing after the other, as the command line does. */
+void posix_loop_run_until(struct loop *loop, const bool *is_done);
+
 /* Runs on the loop, once for each signal (equal ones that arrive together count once). */
 typedef void (*posix_signal_fn)(void *ctx, int signal_number);
 

@@ -410,18 +410,32 @@ static void loop_drain_jobs(struct posix_loop *loop)
     }
 }
 
+static void loop_iterate(struct posix_loop *loop)
+{
+    loop_wait(loop);
+    loop_run_posted(loop);
+    loop_run_timers(loop);
+    loop_run_deferred(loop);
+    if (loop->step != NULL) {
+        loop->step(loop->step_ctx);
+    }
+}
+
+void posix_loop_run_until(struct loop *base, const bool *is_done)
+{
+    struct posix_loop *loop = loop_of(base);
+    CHECK(!loop->is_ended);
+    while (!*is_done && !atomic_load(&loop->is_stop_requested)) {
+        loop_iterate(loop);
+    }
+}
+
 void posix_loop_run(struct loop *base)
 {
     struct posix_loop *loop = loop_of(base);
     CHECK(!loop->is_ended);
     while (!atomic_load(&loop->is_stop_requested)) {
-        loop_wait(loop);
-        loop_run_posted(loop);
-        loop_run_timers(loop);
-        loop_run_deferred(loop);
-        if (loop->step != NULL) {
-            loop->step(loop->step_ctx);
-        }
+        loop_iterate(loop);
     }
     loop_drain_jobs(loop);
     loop_run_end_hooks(loop);

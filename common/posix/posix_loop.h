@@ -24,6 +24,8 @@ void posix_loop_free(struct loop *loop);
 /* Runs the loop on the calling thread until loop_stop; then waits for the jobs that it submitted, runs the end
  * hooks, and returns. */
 void posix_loop_run(struct loop *loop);
+/* Iterates until *is_done or loop_stop, and ends nothing. */
+void posix_loop_run_until(struct loop *loop, const bool *is_done);
 /* The loop will not run any more: an end hook must not call back into code that expects it to. */
 bool posix_loop_is_ended(const struct loop *loop);
 /* loop_submit, in another pool than the loop's own. */
