@@ -1,419 +1,92 @@
 #include "controller/topic_config.h"
 
-#include <stdio.h>
-#include <string.h>
+#define ROW(row_name, row_synonym, row_type, row_unit, row_min, row_max, row_default, row_accepted, row_acted,         \
+            row_doc)                                                                                                   \
+    {                                                                                                                  \
+        .synonym = (row_synonym), .row = {                                                                             \
+            .name = (row_name),                                                                                        \
+            .type = (row_type),                                                                                        \
+            .unit = (row_unit),                                                                                        \
+            .min = (row_min),                                                                                          \
+            .max = (row_max),                                                                                          \
+            .default_text = (row_default),                                                                             \
+            .accepted = (row_accepted),                                                                                \
+            .change = OPTION_CLUSTER_WIDE,                                                                             \
+            .is_acted_on = (row_acted),                                                                                \
+            .doc = (row_doc),                                                                                          \
+        }                                                                                                              \
+    }
 
 static const struct topic_config_row rows[] = {
-    {
-        .option = {.name = "cleanup.policy",
-                   .type = OPTION_LIST,
-                   .unit = "",
-                   .default_text = "delete",
-                   .accepted = "compact,delete",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "What happens to old records: delete removes whole segments by time and size, compact keeps "
-                          "the newest record of each key."},
-        .synonyms = {"log.cleanup.policy"},
-    },
-    {
-        .option = {.name = "compression.gzip.level",
-                   .type = OPTION_INT,
-                   .unit = "",
-                   .min = -1,
-                   .max = 9,
-                   .default_text = "-1",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Level when the broker itself compresses with gzip."},
-        .synonyms = {"compression.gzip.level"},
-    },
-    {
-        .option = {.name = "compression.lz4.level",
-                   .type = OPTION_INT,
-                   .unit = "",
-                   .min = 1,
-                   .max = 17,
-                   .default_text = "9",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Level when the broker itself compresses with lz4."},
-        .synonyms = {"compression.lz4.level"},
-    },
-    {
-        .option = {.name = "compression.type",
-                   .type = OPTION_ENUM,
-                   .unit = "",
-                   .default_text = "producer",
-                   .accepted = "uncompressed,zstd,lz4,snappy,gzip,producer",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Codec of stored batches; producer keeps what the producer chose."},
-        .synonyms = {"compression.type"},
-    },
-    {
-        .option = {.name = "compression.validation",
-                   .type = OPTION_ENUM,
-                   .unit = "",
-                   .default_text = "records",
-                   .accepted = "records,header",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "How far compressed batches are looked into: records decompresses and checks every record, "
-                          "header trusts the producer for them. Compacted topics are always checked by records."},
-        .synonyms = {"log.compression.validation"},
-    },
-    {
-        .option = {.name = "compression.zstd.level",
-                   .type = OPTION_INT,
-                   .unit = "",
-                   .min = -131072,
-                   .max = 22,
-                   .default_text = "3",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Level when the broker itself compresses with zstd."},
-        .synonyms = {"compression.zstd.level"},
-    },
-    {
-        .option = {.name = "delete.retention.ms",
-                   .type = OPTION_LONG,
-                   .unit = "ms",
-                   .min = 0,
-                   .max = INT64_MAX,
-                   .default_text = "86400000",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "How long a compacted topic keeps the mark of a deleted key."},
-        .synonyms = {"log.cleaner.delete.retention.ms"},
-    },
-    {
-        .option = {.name = "durability",
-                   .type = OPTION_ENUM,
-                   .unit = "",
-                   .default_text = "synced",
-                   .accepted = "synced,cached",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "When a record counts as written by a replica: synced on its disk, cached in its page cache "
-                          "(as in Kafka)."},
-        .synonyms = {"log.durability"},
-    },
-    {
-        .option = {.name = "file.delete.delay.ms",
-                   .type = OPTION_LONG,
-                   .unit = "ms",
-                   .min = 0,
-                   .max = INT64_MAX,
-                   .default_text = "60000",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "How long the files of a removed segment stay."},
-        .synonyms = {"log.segment.delete.delay.ms"},
-    },
-    {
-        .option = {.name = "flush.messages",
-                   .type = OPTION_LONG,
-                   .unit = "records",
-                   .min = 1,
-                   .max = INT64_MAX,
-                   .default_text = "9223372036854775807",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Kafka's forced sync after so many records; durability=synced acknowledges nothing before it "
-                          "is synced."},
-        .synonyms = {"log.flush.interval.messages"},
-    },
-    {
-        .option =
-            {.name = "flush.ms",
-             .type = OPTION_LONG,
-             .unit = "ms",
-             .min = 0,
-             .max = INT64_MAX,
-             .default_text = "9223372036854775807",
-             .change = OPTION_CLUSTER_WIDE,
-             .is_acted_on = false,
-             .doc = "Kafka's forced sync after so long; durability=synced acknowledges nothing before it is synced."},
-        .synonyms = {"log.flush.interval.ms", "log.flush.scheduler.interval.ms"},
-    },
-    {
-        .option = {.name = "follower.replication.throttled.replicas",
-                   .type = OPTION_LIST,
-                   .unit = "",
-                   .default_text = "",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Replicas whose replication is throttled at the follower, as partition:broker."},
-    },
-    {
-        .option = {.name = "index.interval.bytes",
-                   .type = OPTION_INT,
-                   .unit = "bytes",
-                   .min = 0,
-                   .max = INT32_MAX,
-                   .default_text = "4096",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "A segment's index gets an entry about every so many bytes."},
-        .synonyms = {"log.index.interval.bytes"},
-    },
-    {
-        .option = {.name = "internal.segment.bytes",
-                   .type = OPTION_INT,
-                   .unit = "bytes",
-                   .min = 1,
-                   .max = INT32_MAX,
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "Overrides segment.bytes without its lower bound, for tests."},
-        .is_hidden = true,
-    },
-    {
-        .option = {.name = "leader.replication.throttled.replicas",
-                   .type = OPTION_LIST,
-                   .unit = "",
-                   .default_text = "",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Replicas whose replication is throttled at the leader, as partition:broker."},
-    },
-    {
-        .option = {.name = "local.retention.bytes",
-                   .type = OPTION_LONG,
-                   .unit = "bytes",
-                   .min = -2,
-                   .max = INT64_MAX,
-                   .default_text = "-2",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Local size limit of a tiered topic; -2 takes retention.bytes."},
-        .synonyms = {"log.local.retention.bytes"},
-    },
-    {
-        .option = {.name = "local.retention.ms",
-                   .type = OPTION_LONG,
-                   .unit = "ms",
-                   .min = -2,
-                   .max = INT64_MAX,
-                   .default_text = "-2",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Local age limit of a tiered topic; -2 takes retention.ms."},
-        .synonyms = {"log.local.retention.ms"},
-    },
-    {
-        .option = {.name = "max.compaction.lag.ms",
-                   .type = OPTION_LONG,
-                   .unit = "ms",
-                   .min = 1,
-                   .max = INT64_MAX,
-                   .default_text = "9223372036854775807",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "The longest that a record of a compacted topic waits for compaction."},
-        .synonyms = {"log.cleaner.max.compaction.lag.ms"},
-    },
-    {
-        .option = {.name = "max.message.bytes",
-                   .type = OPTION_INT,
-                   .unit = "bytes",
-                   .min = 0,
-                   .max = INT32_MAX,
-                   .default_text = "1048588",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "The largest record batch, after compression."},
-        .synonyms = {"message.max.bytes"},
-    },
-    {
-        .option = {.name = "message.timestamp.after.max.ms",
-                   .type = OPTION_LONG,
-                   .unit = "ms",
-                   .min = 0,
-                   .max = INT64_MAX,
-                   .default_text = "3600000",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "How far a record's timestamp may lie ahead of the broker's clock."},
-        .synonyms = {"log.message.timestamp.after.max.ms"},
-    },
-    {
-        .option = {.name = "message.timestamp.before.max.ms",
-                   .type = OPTION_LONG,
-                   .unit = "ms",
-                   .min = 0,
-                   .max = INT64_MAX,
-                   .default_text = "9223372036854775807",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "How far a record's timestamp may lie behind the broker's clock."},
-        .synonyms = {"log.message.timestamp.before.max.ms"},
-    },
-    {
-        .option = {.name = "message.timestamp.type",
-                   .type = OPTION_ENUM,
-                   .unit = "",
-                   .default_text = "CreateTime",
-                   .accepted = "CreateTime,LogAppendTime",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "Whether records keep the producer's timestamp or get that of the append."},
-        .synonyms = {"log.message.timestamp.type"},
-    },
-    {
-        .option = {.name = "min.cleanable.dirty.ratio",
-                   .type = OPTION_DOUBLE,
-                   .unit = "",
-                   .min = 0,
-                   .max = 1,
-                   .default_text = "0.5",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Share of a compacted log that must be uncompacted before compaction starts."},
-        .synonyms = {"log.cleaner.min.cleanable.ratio"},
-    },
-    {
-        .option = {.name = "min.compaction.lag.ms",
-                   .type = OPTION_LONG,
-                   .unit = "ms",
-                   .min = 0,
-                   .max = INT64_MAX,
-                   .default_text = "0",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "How long a record stays uncompacted at least."},
-        .synonyms = {"log.cleaner.min.compaction.lag.ms"},
-    },
-    {
-        .option = {.name = "min.insync.replicas",
-                   .type = OPTION_INT,
-                   .unit = "replicas",
-                   .min = 1,
-                   .max = INT32_MAX,
-                   .default_text = "1",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "Replicas that must be in sync for a write with acks=all; never more than the topic has."},
-        .synonyms = {"min.insync.replicas"},
-    },
-    {
-        .option = {.name = "preallocate",
-                   .type = OPTION_BOOL,
-                   .unit = "",
-                   .default_text = "false",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Whether segment files are allocated in full when they are made."},
-        .synonyms = {"log.preallocate"},
-    },
-    {
-        .option = {.name = "remote.log.copy.disable",
-                   .type = OPTION_BOOL,
-                   .unit = "",
-                   .default_text = "false",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Tiered storage: stop copying."},
-    },
-    {
-        .option = {.name = "remote.log.delete.on.disable",
-                   .type = OPTION_BOOL,
-                   .unit = "",
-                   .default_text = "false",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Tiered storage: delete what is remote when it is disabled."},
-    },
-    {
-        .option = {.name = "remote.storage.enable",
-                   .type = OPTION_BOOL,
-                   .unit = "",
-                   .default_text = "false",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Tiered storage for this topic."},
-    },
-    {
-        .option = {.name = "retention.bytes",
-                   .type = OPTION_LONG,
-                   .unit = "bytes",
-                   .default_text = "-1",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "Size at which a partition's oldest segments go; -1 is no limit."},
-        .synonyms = {"log.retention.bytes"},
-    },
-    {
-        .option = {.name = "retention.ms",
-                   .type = OPTION_LONG,
-                   .unit = "ms",
-                   .min = -1,
-                   .max = INT64_MAX,
-                   .default_text = "604800000",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "Age at which records go; -1 is no limit."},
-        .synonyms = {"log.retention.ms", "log.retention.minutes", "log.retention.hours"},
-    },
-    {
-        .option = {.name = "segment.bytes",
-                   .type = OPTION_INT,
-                   .unit = "bytes",
-                   .min = 1048576,
-                   .max = INT32_MAX,
-                   .default_text = "1073741824",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "Size at which a new segment begins."},
-        .synonyms = {"log.segment.bytes"},
-    },
-    {
-        .option = {.name = "segment.index.bytes",
-                   .type = OPTION_INT,
-                   .unit = "bytes",
-                   .min = 4,
-                   .max = INT32_MAX,
-                   .default_text = "10485760",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "Size at which a full index begins a new segment."},
-        .synonyms = {"log.index.size.max.bytes"},
-    },
-    {
-        .option = {.name = "segment.jitter.ms",
-                   .type = OPTION_LONG,
-                   .unit = "ms",
-                   .min = 0,
-                   .max = INT64_MAX,
-                   .default_text = "0",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "Random part subtracted from segment.ms, so that segments do not all roll at once."},
-        .synonyms = {"log.roll.jitter.ms", "log.roll.jitter.hours"},
-    },
-    {
-        .option = {.name = "segment.ms",
-                   .type = OPTION_LONG,
-                   .unit = "ms",
-                   .min = 1,
-                   .max = INT64_MAX,
-                   .default_text = "604800000",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = true,
-                   .doc = "Age at which a new segment begins, also when the old one is not full."},
-        .synonyms = {"log.roll.ms", "log.roll.hours"},
-    },
-    {
-        .option = {.name = "unclean.leader.election.enable",
-                   .type = OPTION_BOOL,
-                   .unit = "",
-                   .default_text = "false",
-                   .change = OPTION_CLUSTER_WIDE,
-                   .is_acted_on = false,
-                   .doc = "Whether a replica that is not in sync may lead when no other is left; records may be lost."},
-        .synonyms = {"unclean.leader.election.enable"},
-    },
+    ROW("cleanup.policy", "log.cleanup.policy", OPTION_LIST, "", 0, 0, "delete", "compact,delete", true,
+        "What happens to old records: removed by age and size (delete), or all but the last of each key (compact)."),
+    ROW("compression.gzip.level", "compression.gzip.level", OPTION_INT, "", -1, 9, "-1", NULL, false,
+        "Level of gzip where the broker compresses."),
+    ROW("compression.lz4.level", "compression.lz4.level", OPTION_INT, "", 1, 17, "9", NULL, false,
+        "Level of lz4 where the broker compresses."),
+    ROW("compression.type", "compression.type", OPTION_ENUM, "", 0, 0, "producer",
+        "uncompressed,zstd,lz4,snappy,gzip,producer", false, "How batches are kept; producer: as they were sent."),
+    ROW("compression.validation", "log.compression.validation", OPTION_ENUM, "", 0, 0, "records", "records,header",
+        true,
+        "How far compressed batches are checked: every record, or only the batch's header and checksum (ADR-0006)."),
+    ROW("compression.zstd.level", "compression.zstd.level", OPTION_INT, "", -131072, 22, "3", NULL, false,
+        "Level of zstd where the broker compresses."),
+    ROW("delete.retention.ms", "log.cleaner.delete.retention.ms", OPTION_LONG, "ms", 0, INT64_MAX, "86400000", NULL,
+        false, "How long compaction keeps records without a value."),
+    ROW("durability", "log.durability", OPTION_ENUM, "", 0, 0, "synced", "synced,cached", true,
+        "What acks=all promises: records on the disks of all in-sync replicas (synced), or in their memory (cached)."),
+    ROW("file.delete.delay.ms", "log.segment.delete.delay.ms", OPTION_LONG, "ms", 0, INT64_MAX, "60000", NULL, true,
+        "How long a removed segment's file stays."),
+    ROW("flush.messages", "log.flush.interval.messages", OPTION_LONG, "records", 1, INT64_MAX, "9223372036854775807",
+        NULL, false, "Kafka's forced syncs; durability=synced takes their place."),
+    ROW("flush.ms", "log.flush.interval.ms", OPTION_LONG, "ms", 0, INT64_MAX, "9223372036854775807", NULL, false,
+        "Kafka's forced syncs; durability=synced takes their place."),
+    ROW("follower.replication.throttled.replicas", "", OPTION_LIST, "", 0, 0, "", NULL, false,
+        "Replicas whose catching up is slowed down at the follower."),
+    ROW("index.interval.bytes", "log.index.interval.bytes", OPTION_INT, "bytes", 0, INT32_MAX, "4096", NULL, true,
+        "Bytes of log for each entry of the offset index."),
+    ROW("leader.replication.throttled.replicas", "", OPTION_LIST, "", 0, 0, "", NULL, false,
+        "Replicas whose catching up is slowed down at the leader."),
+    ROW("local.retention.bytes", "log.local.retention.bytes", OPTION_LONG, "bytes", -2, INT64_MAX, "-2", NULL, false,
+        "Local bytes of a partition with remote storage."),
+    ROW("local.retention.ms", "log.local.retention.ms", OPTION_LONG, "ms", -2, INT64_MAX, "-2", NULL, false,
+        "Local age of a partition with remote storage."),
+    ROW("max.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms", OPTION_LONG, "ms", 1, INT64_MAX,
+        "9223372036854775807", NULL, false, "The longest that a record may escape compaction."),
+    ROW("max.message.bytes", "message.max.bytes", OPTION_INT, "bytes", 0, INT32_MAX, "1048588", NULL, true,
+        "The largest record batch."),
+    ROW("message.timestamp.after.max.ms", "log.message.timestamp.after.max.ms", OPTION_LONG, "ms", 0, INT64_MAX,
+        "3600000", NULL, true, "How far a record's timestamp may lie in the future."),
+    ROW("message.timestamp.before.max.ms", "log.message.timestamp.before.max.ms", OPTION_LONG, "ms", 0, INT64_MAX,
+        "9223372036854775807", NULL, true, "How far a record's timestamp may lie in the past."),
+    ROW("message.timestamp.type", "log.message.timestamp.type", OPTION_ENUM, "", 0, 0, "CreateTime",
+        "CreateTime,LogAppendTime", true, "Whose clock records carry: the producer's or the broker's."),
+    ROW("min.cleanable.dirty.ratio", "log.cleaner.min.cleanable.ratio", OPTION_DOUBLE, "", 0, 1, "0.5", NULL, false,
+        "The share of a log that may be uncompacted."),
+    ROW("min.compaction.lag.ms", "log.cleaner.min.compaction.lag.ms", OPTION_LONG, "ms", 0, INT64_MAX, "0", NULL, false,
+        "The shortest that a record stays uncompacted."),
+    ROW("min.insync.replicas", "min.insync.replicas", OPTION_INT, "", 1, INT32_MAX, "1", NULL, true,
+        "How many replicas must have a record before acks=all is answered."),
+    ROW("preallocate", "log.preallocate", OPTION_BOOL, "", 0, 0, "false", NULL, false,
+        "Whether a segment's file gets its full size at once."),
+    ROW("remote.log.copy.disable", "", OPTION_BOOL, "", 0, 0, "false", NULL, false, "Stops copying to remote storage."),
+    ROW("remote.log.delete.on.disable", "", OPTION_BOOL, "", 0, 0, "false", NULL, false,
+        "Removes remote data when remote storage is switched off."),
+    ROW("remote.storage.enable", "", OPTION_BOOL, "", 0, 0, "false", NULL, false, "Remote storage."),
+    ROW("retention.bytes", "log.retention.bytes", OPTION_LONG, "bytes", -1, INT64_MAX, "-1", NULL, true,
+        "How large a partition may grow before old segments are removed; -1: any size."),
+    ROW("retention.ms", "log.retention.ms", OPTION_LONG, "ms", -1, INT64_MAX, "604800000", NULL, true,
+        "How old records may grow before their segments are removed; -1: any age."),
+    ROW("segment.bytes", "log.segment.bytes", OPTION_INT, "bytes", 1048576, INT32_MAX, "1073741824", NULL, true,
+        "The size at which a new segment begins."),
+    ROW("segment.index.bytes", "log.index.size.max.bytes", OPTION_INT, "bytes", 4, INT32_MAX, "10485760", NULL, true,
+        "The largest index of a segment."),
+    ROW("segment.jitter.ms", "log.roll.jitter.ms", OPTION_LONG, "ms", 0, INT64_MAX, "0", NULL, true,
+        "The largest random part taken off segment.ms, so that segments do not all end at once."),
+    ROW("segment.ms", "log.roll.ms", OPTION_LONG, "ms", 1, INT64_MAX, "604800000", NULL, true,
+        "The age at which a new segment begins."),
+    ROW("unclean.leader.election.enable", "unclean.leader.election.enable", OPTION_BOOL, "", 0, 0, "false", NULL, true,
+        "Whether a replica that may lack acknowledged records becomes leader when no other can: it loses them."),
 };
 
 size_t topic_config_count(void)
@@ -430,25 +103,29 @@ const struct topic_config_row *topic_config_at(size_t index)
 const struct topic_config_row *topic_config_find(struct span name)
 {
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
-        if (span_equal_text(name, rows[i].option.name)) {
+        if (span_equal_text(name, rows[i].row.name)) {
             return &rows[i];
         }
     }
     return NULL;
 }
 
-bool topic_config_is_list(const struct topic_config_row *row)
+int8_t topic_config_kafka_type(const struct option_row *row)
 {
-    return row->option.type == OPTION_LIST;
-}
-
-enum err topic_config_check(struct span name, struct span value, struct option_problem *ret_problem)
-{
-    const struct topic_config_row *row = topic_config_find(name);
-    if (row != NULL) {
-        return option_check(&row->option, value, ret_problem);
+    switch (row->type) {
+    case OPTION_BOOL:
+        return 1;
+    case OPTION_TEXT:
+    case OPTION_ENUM:
+        return 2;
+    case OPTION_INT:
+        return 3;
+    case OPTION_LONG:
+        return 5;
+    case OPTION_DOUBLE:
+        return 6;
+    case OPTION_LIST:
+        return 7;
     }
-    (void)snprintf(ret_problem->text, sizeof(ret_problem->text), "Unknown topic config name: %.*s", (int)name.bytes,
-                   (const char *)name.data);
-    return ERR_NOT_FOUND;
+    UNREACHABLE();
 }

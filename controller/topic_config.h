@@ -1,33 +1,27 @@
-/* topic_config: the settings that a topic can have: their types, bounds and defaults, and which setting of the node stands in
- * for each. CreateTopics, IncrementalAlterConfigs and DescribeConfigs all come from this table.
+/* topic_config: the settings that a topic can have, as rows: Kafka's, under Kafka's names, and ours.
  *
- * Shape:     rows sorted by name; the option's `offset` is not used (values stay text in the image).
- * Errors:    topic_config_check fills one clear sentence.
- * Threads:   const data, pure functions.
- * Source:    Kafka 4.3 LogConfig and ServerTopicConfigSynonyms (names, types, bounds, defaults); durability and
- *            compression.validation are ours (design.md 6, ADR-0006).
+ * Shape:     each row is an option row (name, type, bounds, default; `offset` means nothing here) with the broker-level setting whose
+ *            value is the default of topics that set nothing. CreateTopics, IncrementalAlterConfigs and DescribeConfigs read
+ *            this table; docs/options.md is made from it.
+ * Threads:   const data.
+ * Source:    Kafka 4.3's topic configs; ours: durability (design.md 6), compression.validation (ADR-0006).
  */
 #ifndef CONTROLLER_TOPIC_CONFIG_H
 #define CONTROLLER_TOPIC_CONFIG_H
 
 #include "common/option.h"
 
-#define TOPIC_CONFIG_SYNONYMS_MAX 3
-
 struct topic_config_row {
-    struct option_row option;
-    /* The node's settings that stand in for it, the strongest first; the first is the one in milliseconds or bytes. */
-    const char *synonyms[TOPIC_CONFIG_SYNONYMS_MAX];
-    bool is_hidden; /* accepted, but not listed: for tests, as in Kafka */
+    struct option_row row;
+    const char *synonym; /* broker-level name; "" when there is none */
 };
 
 size_t topic_config_count(void);
+/* By name, ascending. */
 const struct topic_config_row *topic_config_at(size_t index);
-/* NULL: no topic has such a setting. */
+/* NULL when there is no such setting. */
 const struct topic_config_row *topic_config_find(struct span name);
-/* One value, alone: type, bounds, accepted words. ERR_NOT_FOUND for an unknown name. */
-enum err topic_config_check(struct span name, struct span value, struct option_problem *ret_problem) MUST_USE;
-/* Whether the value is a list that APPEND and SUBTRACT work on. */
-bool topic_config_is_list(const struct topic_config_row *row);
+/* Kafka's ConfigDef type as DescribeConfigs tells it (1 boolean, 2 string, 3 int, 5 long, 6 double, 7 list). */
+int8_t topic_config_kafka_type(const struct option_row *row);
 
 #endif
