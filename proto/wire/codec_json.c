@@ -129,6 +129,7 @@ static void codec_print_array(struct codec_printer *printer, const struct codec_
         CODEC_PRINT(printer, "null");
         return;
     }
+    CHECK(elements != NULL || count == 0);
     codec_print_bytes(printer, "[", 1);
     for (size_t i = 0; i < count; i++) {
         codec_print_bytes(printer, ",", i > 0 ? 1 : 0);

@@ -113,8 +113,13 @@ static bool check_line(const char *place, char *line)
     char *rest = NULL;
     struct golden golden = {.place = place};
     const char *name = strtok_r(line, " ", &rest);
-    golden.version = (int16_t)atoi(strtok_r(NULL, " ", &rest));
-    char *hex = strtok_r(NULL, " \n", &rest);
+    const char *version = strtok_r(NULL, " ", &rest);
+    const char *hex = strtok_r(NULL, " \n", &rest);
+    if (name == NULL || version == NULL || hex == NULL) {
+        fail_msg("%s: a line is not NAME VERSION HEX [JSON]", place);
+        return false;
+    }
+    golden.version = (int16_t)atoi(version);
     golden.message = find_message(name, &golden.is_request);
     golden.json = *rest == '{' ? rest : NULL;
     if (golden.message == NULL) {
