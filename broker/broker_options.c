@@ -96,7 +96,7 @@ static const struct option_row rows[] = {
         "In-sync replicas without which acks=all is refused."),
     ROW("auto.create.topics.enable", auto_create_topics_enable, BOOL, "", 0, 0, "true", NULL, AT_START, ACTED_ON,
         "Whether asking for a topic that does not exist creates it."),
-    ROW("delete.topic.enable", delete_topic_enable, BOOL, "", 0, 0, "true", NULL, AT_START, ACTED_ON,
+    ROW("delete.topic.enable", delete_topic_enable, BOOL, "", 0, 0, "true", NULL, AT_START, NOT_YET,
         "Whether topics can be deleted."),
     ROW("unclean.leader.election.enable", unclean_leader_election_enable, BOOL, "", 0, 0, "false", NULL, CLUSTER_WIDE,
         NOT_YET, "Whether a replica that is not in sync may become leader when no other is left."),

@@ -36,6 +36,8 @@ void posix_loop_run_until(struct loop *loop, const bool *is_done);
 
 /* Runs on the loop, once for each signal (equal ones that arrive together count once). */
 typedef void (*posix_signal_fn)(void *ctx, int signal_number);
+/* SIGINT or SIGTERM: somebody wants the process to end. */
+bool posix_signal_is_end(int signal_number);
 
 /* From now on SIGINT, SIGTERM and SIGUSR1 don't end the process but reach `on_signal` on `loop`, until the loop
  * ends. Call it on the thread that makes everything, before threads that are not the env's exist: they would take

@@ -61,3 +61,8 @@ enum err posix_on_signals(struct posix_env *posix, struct loop *loop, posix_sign
     posix_loop_add_end_hook(loop, &signals->end_hook);
     return ERR_OK;
 }
+
+bool posix_signal_is_end(int signal_number)
+{
+    return signal_number == SIGINT || signal_number == SIGTERM;
+}

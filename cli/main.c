@@ -1,0 +1,50 @@
+/* moldau: one program, many verbs. */
+#include "cli/server.h"
+#include "cli/verb.h"
+#include "common/check.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct verb verbs[] = {
+    {"server", "run a node", server_run},
+};
+
+static void print_help(FILE *to)
+{
+    (void)fprintf(to, "moldau %s, a broker for Apache Kafka's clients\n\nusage: moldau VERB [ARGUMENT...]\n\n",
+                  MOLDAU_VERSION);
+    for (size_t i = 0; i < ARRAY_COUNT(verbs); i++) {
+        (void)fprintf(to, "  %-12s %s\n", verbs[i].name, verbs[i].summary);
+    }
+    (void)fprintf(to, "\nmoldau VERB --help tells more.\n");
+}
+
+int main(int argument_count, char **arguments, char **environment)
+{
+    if (argument_count < 2) {
+        print_help(stderr);
+        return 1;
+    }
+    const char *word = arguments[1];
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    if (strcmp(word, "--version") == 0) {
+        (void)printf("moldau %s\n", MOLDAU_VERSION);
+        return 0;
+    }
+    struct verb_call call = {
+        .argument_count = argument_count - 2,
+        .arguments = arguments + 2,
+        .environment = (const char *const *)environment,
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(verbs); i++) {
+        if (strcmp(word, verbs[i].name) == 0) {
+            return verbs[i].run(&call);
+        }
+    }
+    (void)fprintf(stderr, "moldau: there is no verb %s; moldau --help lists them\n", word);
+    return 1;
+}
