@@ -11,10 +11,8 @@
 
 _Noreturn void check_failed(const char *file, int line, const char *condition, const char *function);
 
-#define CHECK(condition)                                                                           \
-    (__builtin_expect(!!(condition), 1)                                                            \
-         ? (void)0                                                                                 \
-         : check_failed(__FILE__, __LINE__, #condition, __func__))
+#define CHECK(condition)                                                                                               \
+    (__builtin_expect(!!(condition), 1) ? (void)0 : check_failed(__FILE__, __LINE__, #condition, __func__))
 #define UNREACHABLE() check_failed(__FILE__, __LINE__, "unreachable", __func__)
 
 #define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))

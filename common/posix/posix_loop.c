@@ -259,24 +259,6 @@ static void loop_run_end_hooks(struct posix_loop *loop)
     }
 }
 
-void posix_loop_free(struct loop *base)
-{
-    if (base == NULL) {
-        return;
-    }
-    struct posix_loop *loop = loop_of(base);
-    CHECK(loop->jobs_running_count == 0);
-    loop->is_ended = true;
-    loop_run_end_hooks(loop);
-    posix_watch_free(loop->timer_watch);
-    posix_watch_free(loop->wake_watch);
-    event_base_free(loop->event_base);
-    timer_heap_done(&loop->timers);
-    close(loop->timer_fd);
-    close(loop->wake_fd);
-    mem_free(loop);
-}
-
 void *posix_loop_event_base(struct loop *base)
 {
     return loop_of(base)->event_base;
@@ -441,4 +423,25 @@ void posix_loop_run(struct loop *base)
     loop_run_end_hooks(loop);
     loop_drain_jobs(loop);
     loop->is_ended = true;
+}
+
+void posix_loop_free(struct loop *base)
+{
+    if (base == NULL) {
+        return;
+    }
+    struct posix_loop *loop = loop_of(base);
+    if (!loop->is_ended) { /* never run to its end: posix_loop_run_until, or a start that failed */
+        loop_drain_jobs(loop);
+    }
+    CHECK(loop->jobs_running_count == 0);
+    loop->is_ended = true;
+    loop_run_end_hooks(loop);
+    posix_watch_free(loop->timer_watch);
+    posix_watch_free(loop->wake_watch);
+    event_base_free(loop->event_base);
+    timer_heap_done(&loop->timers);
+    close(loop->timer_fd);
+    close(loop->wake_fd);
+    mem_free(loop);
 }

@@ -19,7 +19,7 @@ struct posix_pool;
 struct posix_watch;
 
 enum err posix_loop_new(struct clock *clock, struct posix_pool *pool, struct loop **ret_loop) MUST_USE;
-/* The loop doesn't run. End hooks that are left run first. */
+/* The loop doesn't run. Jobs that are under way are waited for, end hooks that are left run. */
 void posix_loop_free(struct loop *loop);
 /* Runs the loop on the calling thread until loop_stop; then waits for the jobs that it submitted, runs the end
  * hooks, and returns. */

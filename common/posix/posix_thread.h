@@ -1,5 +1,8 @@
 /* posix_thread: threads as Moldau wants them: named, and with every signal blocked, so that signals reach only the
  * descriptor that posix_on_signals reads.
+ *
+ * Ownership: the caller joins the thread.
+ * Threads:   any.
  */
 #ifndef COMMON_POSIX_THREAD_H
 #define COMMON_POSIX_THREAD_H

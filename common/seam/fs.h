@@ -49,23 +49,23 @@ struct fs_ops {
     enum err (*stat)(struct fs *fs, const char *path, struct fs_stat *ret_stat);
     enum err (*rename)(struct fs *fs, const char *from_path, const char *to_path);
     enum err (*unlink)(struct fs *fs, const char *path);
-    enum err (*mkdir)(struct fs *fs, const char *path);          /* ERR_EXISTS when it is there */
-    enum err (*rmdir)(struct fs *fs, const char *path);          /* an empty directory */
+    enum err (*mkdir)(struct fs *fs, const char *path); /* ERR_EXISTS when it is there */
+    enum err (*rmdir)(struct fs *fs, const char *path); /* an empty directory */
     enum err (*list)(struct fs *fs, const char *path, fs_list_fn on_entry, void *ctx);
-    enum err (*sync_dir)(struct fs *fs, const char *path);       /* makes creations, renames, removals in it durable */
-    enum err (*sync_all)(struct fs *fs, const char *path);       /* syncfs: the whole file system that holds `path` */
+    enum err (*sync_dir)(struct fs *fs, const char *path); /* makes creations, renames, removals in it durable */
+    enum err (*sync_all)(struct fs *fs, const char *path); /* syncfs: the whole file system that holds `path` */
     enum err (*space)(struct fs *fs, const char *path, struct fs_space *ret_space);
     enum err (*lock)(struct fs *fs, const char *path, struct file **ret_file); /* exclusive, ERR_BUSY; freed by unref */
     enum err (*real_path)(struct fs *fs, const char *path, char **ret_path);   /* mem_free by the caller */
 
     enum err (*pread)(struct file *file, void *ret_bytes, size_t bytes, uint64_t pos, size_t *ret_read_bytes);
     enum err (*pwritev)(struct file *file, const struct span *spans, size_t count, uint64_t pos);
-    enum err (*sync)(struct file *file);                         /* fdatasync */
-    enum err (*truncate)(struct file *file, uint64_t bytes);     /* never below what a reader may hold */
+    enum err (*sync)(struct file *file);                     /* fdatasync */
+    enum err (*truncate)(struct file *file, uint64_t bytes); /* never below what a reader may hold */
     enum err (*size)(struct file *file, uint64_t *ret_bytes);
     bool (*is_cached)(struct file *file, uint64_t pos, size_t bytes);
     void (*prefetch)(struct file *file, uint64_t pos, size_t bytes);
-    void (*close)(struct file *file);                            /* by file_unref only */
+    void (*close)(struct file *file); /* by file_unref only */
 };
 
 struct fs {

@@ -76,8 +76,7 @@ static inline enum err net_listen(struct net *net, struct loop *loop, const char
     return net->ops->listen(net, loop, host, port, on_accept, ctx, ret_listener);
 }
 
-static inline void net_listener_address(struct net *net, struct net_listener *listener,
-                                        struct net_address *ret_address)
+static inline void net_listener_address(struct net *net, struct net_listener *listener, struct net_address *ret_address)
 {
     net->ops->listener_address(listener, ret_address);
 }
@@ -90,8 +89,8 @@ static inline void net_listener_close(struct net *net, struct net_listener *list
 /* Resolves (in the pool; names are resolved anew on every call) and connects. on_connected runs on `loop`, never before
  * this returns. ERR_REFUSED only when every address of the name that answered refuses; ERR_TIMEOUT when the deadline
  * passes; ERR_ADDRESS_UNKNOWN when there is no such name; ERR_CANCELLED when the loop stops first. */
-static inline void net_connect(struct net *net, struct loop *loop, const char *host, uint16_t port,
-                               uint64_t timeout_us, net_connect_fn on_connected, void *ctx)
+static inline void net_connect(struct net *net, struct loop *loop, const char *host, uint16_t port, uint64_t timeout_us,
+                               net_connect_fn on_connected, void *ctx)
 {
     net->ops->connect(net, loop, host, port, timeout_us, on_connected, ctx);
 }

@@ -431,6 +431,46 @@ static void stopped_loop_waits_for_its_jobs(void **state)
     job_test_run(1);
 }
 
+struct until_test {
+    struct world world;
+    struct loop_task task;
+    struct loop_job job;
+    bool is_done;
+    bool is_job_done;
+};
+
+static void until_on_task(struct loop_task *task)
+{
+    CONTAINER_OF(task, struct until_test, task)->is_done = true;
+}
+
+static void until_job_work(struct loop_job *job)
+{
+    (void)job;
+}
+
+static void until_job_done(struct loop_job *job)
+{
+    CONTAINER_OF(job, struct until_test, job)->is_job_done = true;
+}
+
+/* posix_loop_run_until returns with the condition and can be called again; freeing the loop waits for its jobs. */
+static void loop_runs_until_a_condition(void **state)
+{
+    (void)state;
+    struct until_test test = {.task.run = until_on_task, .job = {.work = until_job_work, .done = until_job_done}};
+    world_start(&test.world);
+    for (int i = 0; i < 2; i++) {
+        test.is_done = false;
+        loop_post(test.world.loop, &test.task);
+        posix_loop_run_until(test.world.loop, &test.is_done);
+        assert_true(test.is_done);
+    }
+    loop_submit(test.world.loop, &test.job);
+    world_end(&test.world);
+    assert_true(test.is_job_done);
+}
+
 /* Idleness --------------------------------------------------------------------------------------------------------- */
 
 struct idle_test {
@@ -472,6 +512,7 @@ int main(void)
         cmocka_unit_test(sleeping_loops_are_woken_each_time),
         cmocka_unit_test(jobs_work_in_the_pool_and_end_on_their_loop),
         cmocka_unit_test(stopped_loop_waits_for_its_jobs),
+        cmocka_unit_test(loop_runs_until_a_condition),
         cmocka_unit_test(idle_loop_does_not_wake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
