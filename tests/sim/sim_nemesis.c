@@ -6,6 +6,8 @@
 #define PAUSE_US_MOST (4u * SIM_SECOND_US)
 #define LINK_TROUBLE_US_MOST (4u * SIM_SECOND_US)
 #define DISK_TROUBLE_US_MOST (3u * SIM_SECOND_US)
+#define NORMAL_LINK_US_LEAST 60u
+#define NORMAL_LINK_US_MOST 800u
 #define SLOW_LINK_US_MOST 400000u
 #define SLOW_SYNC_US_MOST 500000u
 #define CRASH_IN_CALL_MOST 200u /* how many calls ahead */
@@ -70,16 +72,28 @@ static void on_death(struct sim_node *node)
     sim_world_set(world, &target->restart, world->now_us + draw_us(nemesis, RESTART_US_MOST));
 }
 
+static unsigned machine_count(const struct sim_nemesis *nemesis)
+{
+    return nemesis->options.node_count + nemesis->options.bystander_count;
+}
+
+static struct sim_node *any_machine(const struct sim_nemesis *nemesis, unsigned index)
+{
+    unsigned node_count = nemesis->options.node_count;
+    return index < node_count ? nemesis->options.nodes[index] : nemesis->options.bystanders[index - node_count];
+}
+
 static void on_heal_links(struct loop_timer *event)
 {
     struct sim_nemesis *nemesis = CONTAINER_OF(event, struct sim_nemesis, heal_links);
     sim_fabric_heal(nemesis->options.fabric);
-    for (unsigned a = 0; a < nemesis->options.node_count; a++) {
-        for (unsigned b = 0; b < nemesis->options.node_count; b++) {
+    for (unsigned a = 0; a < machine_count(nemesis); a++) {
+        for (unsigned b = 0; b < machine_count(nemesis); b++) {
             struct sim_link *link =
-                sim_fabric_link(nemesis->options.fabric, nemesis->nodes[a].node->host, nemesis->nodes[b].node->host);
+                sim_fabric_link(nemesis->options.fabric, any_machine(nemesis, a)->host, any_machine(nemesis, b)->host);
             if (a != b) {
-                *link = (struct sim_link){.latency_us_least = 60, .latency_us_most = 800};
+                link->latency_us_least = NORMAL_LINK_US_LEAST;
+                link->latency_us_most = NORMAL_LINK_US_MOST;
             }
         }
     }
@@ -90,9 +104,14 @@ static void on_heal_links(struct loop_timer *event)
 static void hit_link(struct sim_nemesis *nemesis, enum sim_fault fault, struct sim_node *node)
 {
     struct prop *prop = prop_of(nemesis);
-    struct sim_node *other = nemesis->nodes[prop_below(prop, nemesis->options.node_count)].node;
+    struct sim_node *other = any_machine(nemesis, (unsigned)prop_below(prop, machine_count(nemesis)));
     if (other == node) {
         return;
+    }
+    if (fault != SIM_FAULT_CUT && prop_chance(prop, 1, 2)) { /* the other direction */
+        struct sim_node *swapped = node;
+        node = other;
+        other = swapped;
     }
     struct sim_fabric *fabric = nemesis->options.fabric;
     if (fault == SIM_FAULT_CUT) {
@@ -144,6 +163,10 @@ static void hit(struct sim_nemesis *nemesis, enum sim_fault fault, struct sim_ne
         sim_node_power_loss(node, FS_SIM_CRASH_RANDOM);
         break;
     case SIM_FAULT_CRASH_IN_CALL:
+        node->in_call_mode =
+            (nemesis->options.disabled & (1u << SIM_FAULT_POWER_LOSS_RANDOM)) == 0 && prop_chance(prop, 1, 2)
+                ? FS_SIM_CRASH_RANDOM
+                : FS_SIM_CRASH_KILL;
         fs_sim_crash_at(node->disk, fs_sim_call_count(node->disk) + 1 + prop_below(prop, CRASH_IN_CALL_MOST),
                         (enum fs_sim_tear)prop_below(prop, 3));
         break;

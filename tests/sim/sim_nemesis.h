@@ -44,6 +44,8 @@ struct sim_nemesis_options {
     struct sim_fabric *fabric;
     struct sim_node **nodes; /* those that suffer */
     unsigned node_count;
+    struct sim_node **bystanders; /* only their links to the nodes suffer */
+    unsigned bystander_count;
     sim_node_code_fn boot; /* how a node comes back */
     void *ctx;
     uint64_t gap_us_most; /* between two faults */

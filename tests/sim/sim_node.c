@@ -103,6 +103,8 @@ static void after_code(void *ctx)
     }
     if (node->is_power_loss_wanted) {
         do_power_loss(node, node->wanted_mode);
+    } else if (fs_sim_is_crashed(node->disk) && node->in_call_mode != FS_SIM_CRASH_KILL) {
+        do_power_loss(node, node->in_call_mode);
     } else if (node->is_kill_wanted || fs_sim_is_crashed(node->disk)) {
         do_kill(node);
     }

@@ -55,6 +55,8 @@ struct sim_node {
     bool is_kill_wanted;
     bool is_power_loss_wanted;
     enum fs_sim_crash_mode wanted_mode;
+    /* What happens when the disk's crash_at strikes: FS_SIM_CRASH_KILL only the process dies, else the power goes. */
+    enum fs_sim_crash_mode in_call_mode;
     unsigned code_depth; /* sim_node_run on the stack */
     void *ctx;           /* the test's */
     /* The process has just died; what it held is gone. May be NULL. */
