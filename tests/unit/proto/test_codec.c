@@ -93,6 +93,30 @@ static void null_and_empty_arrays_differ_where_the_version_knows_null(void **sta
     arena_done(&arena);
 }
 
+static void a_null_where_the_version_has_none_is_malformed(void **state)
+{
+    (void)state;
+    static const struct {
+        int16_t version;
+        const char *bytes;
+        size_t count;
+        enum err err;
+    } rows[] = {
+        {1, "\0\0\0\1\xff\xff", 6, ERR_MALFORMED}, /* the name of a topic */
+        {9, "\2\0\0\1\0\0\0", 7, ERR_MALFORMED},
+        {10, "\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0", 23, ERR_OK}, /* here a topic id may stand alone */
+        {1, "\0\0\0\1\xff\xfe", 6, ERR_MALFORMED},
+    };
+    struct metadata_request request;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct arena arena;
+        arena_init(&arena, 0);
+        struct span bytes = span_make(rows[i].bytes, rows[i].count);
+        assert_int_equal(decode(&metadata_request_codec, rows[i].version, bytes, &arena, &request), rows[i].err);
+        arena_done(&arena);
+    }
+}
+
 static void a_null_that_no_version_knows_is_sent_as_empty(void **state)
 {
     (void)state;
@@ -191,6 +215,11 @@ static void a_struct_may_be_null(void **state)
                             &arena, &request),
                      ERR_OK);
     assert_ptr_not_equal(request.cursor, &cursor);
+    assert_int_equal(request.cursor->partition_index, 3);
+    /* Any byte that is not negative says that the struct follows, as in Kafka. */
+    static const char zero_is_there[] = "\1\0\0\x07\xd0\0\2t\0\0\0\3\0\0";
+    struct span bytes = span_make(zero_is_there, sizeof(zero_is_there) - 1);
+    assert_int_equal(decode(&describe_topic_partitions_request_codec, 0, bytes, &arena, &request), ERR_OK);
     assert_int_equal(request.cursor->partition_index, 3);
     arena_done(&arena);
 }
@@ -310,6 +339,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(metadata_requests_have_the_bytes_of_the_specification),
         cmocka_unit_test(null_and_empty_arrays_differ_where_the_version_knows_null),
+        cmocka_unit_test(a_null_where_the_version_has_none_is_malformed),
         cmocka_unit_test(a_null_that_no_version_knows_is_sent_as_empty),
         cmocka_unit_test(a_field_that_the_version_lacks_is_not_dropped_silently),
         cmocka_unit_test(defaults_are_those_of_the_schema),
