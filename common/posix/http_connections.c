@@ -17,8 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SWEEP_WHEN_FULL_US 100000u
-#define SWEEP_US 1000000u
+#define SWEEP_US_MIN 100000u /* between two looks, when full or when a connection is slow to go */
 
 struct http_connection {
     const void *bufferevent; /* compared only */
@@ -96,6 +95,25 @@ static int sweep_look(const struct event_base *base, const struct event *event, 
     return 0;
 }
 
+/* Without connections nothing ticks; with them, the next look is when the oldest has had its time. */
+static void connections_plan_sweep(struct http_connections *connections)
+{
+    uint64_t now_us = loop_now_us(connections->loop);
+    uint64_t next_us = UINT64_MAX;
+    for (size_t i = 0; i < connections->count; i++) {
+        uint64_t end_us = connections->items[i].since_us + connections->connection_us_max;
+        next_us = end_us < next_us ? end_us : next_us;
+    }
+    if (connections->is_full || next_us < now_us + SWEEP_US_MIN) {
+        next_us = now_us + SWEEP_US_MIN;
+    }
+    if (next_us == UINT64_MAX) {
+        loop_timer_cancel(connections->loop, &connections->sweep_timer);
+    } else {
+        loop_timer_set(connections->loop, &connections->sweep_timer, next_us);
+    }
+}
+
 /* Forgets connections that are gone, ends those that are too old, and lets the listener go on when there is room. */
 static void connections_sweep(struct http_connections *connections)
 {
@@ -107,7 +125,7 @@ static void connections_sweep(struct http_connections *connections)
     (void)event_base_foreach_event(connections->event_base, sweep_look, connections);
     for (size_t i = 0; i < connections->count; i++) {
         if (connections->items[i].fd >= 0) {
-            if (now_us - connections->items[i].since_us > connections->connection_us_max) {
+            if (now_us - connections->items[i].since_us >= connections->connection_us_max) {
                 (void)shutdown(connections->items[i].fd, SHUT_RDWR); /* evhttp sees the end and closes */
             }
             connections->items[kept_count++] = connections->items[i];
@@ -118,17 +136,14 @@ static void connections_sweep(struct http_connections *connections)
         connections->is_full = false;
         (void)evconnlistener_enable(connections->listener);
     }
-    if (kept_count > 0) { /* without connections nothing ticks */
-        loop_timer_set(connections->loop, &connections->sweep_timer,
-                       now_us + (connections->is_full ? SWEEP_WHEN_FULL_US : SWEEP_US));
-    }
+    connections_plan_sweep(connections);
 }
 
 static void connections_pause(struct http_connections *connections)
 {
     connections->is_full = true;
     (void)evconnlistener_disable(connections->listener);
-    loop_timer_set(connections->loop, &connections->sweep_timer, loop_now_us(connections->loop) + SWEEP_WHEN_FULL_US);
+    connections_plan_sweep(connections);
 }
 
 static void connections_on_sweep(struct loop_timer *timer)
@@ -182,8 +197,8 @@ static struct bufferevent *connections_on_accept(struct event_base *base, void *
     }
     if (connections->count == connections->connections_max) {
         connections_pause(connections);
-    } else if (connections->sweep_timer.heap_slot == 0) {
-        loop_timer_set(connections->loop, &connections->sweep_timer, loop_now_us(connections->loop) + SWEEP_US);
+    } else {
+        connections_plan_sweep(connections);
     }
     return bufferevent;
 }
