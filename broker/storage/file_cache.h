@@ -34,8 +34,8 @@ struct file_cache {
 void file_cache_init(struct file_cache *cache, struct fs *fs, size_t files_max);
 /* Every entry must have been dropped. */
 void file_cache_done(struct file_cache *cache);
-/* The entry's file, opened for reading and writing when it is not open. Borrowed: file_ref it to keep it. */
-enum err file_cache_get(struct file_cache *cache, struct file_cache_entry *entry, const char *path,
+/* The entry's file, opened with `flags` (enum fs_open_flags) when it is not open. Borrowed: file_ref it to keep it. */
+enum err file_cache_get(struct file_cache *cache, struct file_cache_entry *entry, const char *path, unsigned flags,
                         struct file **ret_file) MUST_USE;
 /* Puts an open file in; takes over the reference. */
 void file_cache_put(struct file_cache *cache, struct file_cache_entry *entry, struct file *file);

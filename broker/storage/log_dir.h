@@ -57,8 +57,8 @@ struct env *log_dir_env(const struct log_dir *dir);
 enum err log_dir_check_identity(const struct log_dir *dir, const char *cluster_id, int32_t node_id,
                                 struct option_problem *ret_problem) MUST_USE;
 /* Gives a new directory its identity (written aside, synced, renamed); a random directory id unless `directory_id` is given. */
-enum err log_dir_form(struct log_dir *dir, const char *cluster_id, int32_t node_id,
-                      const struct uuid *directory_id, struct option_problem *ret_problem) MUST_USE;
+enum err log_dir_form(struct log_dir *dir, const char *cluster_id, int32_t node_id, const struct uuid *directory_id,
+                      struct option_problem *ret_problem) MUST_USE;
 
 /* Reads and removes the clean-shutdown mark (durably). *ret_broker_epoch is LOG_DIR_NO_BROKER_EPOCH after an unclean stop. */
 enum err log_dir_take_clean_mark(struct log_dir *dir, int64_t *ret_broker_epoch) MUST_USE;
@@ -69,12 +69,10 @@ bool log_dir_was_clean(const struct log_dir *dir);
 
 /* Partition directories, in the order of topic and index; removes what an earlier process left as -delete. The caller frees
  * with log_dir_partitions_free. */
-enum err log_dir_list(struct log_dir *dir, struct log_dir_partition **ret_partitions,
-                      size_t *ret_count) MUST_USE;
+enum err log_dir_list(struct log_dir *dir, struct log_dir_partition **ret_partitions, size_t *ret_count) MUST_USE;
 void log_dir_partitions_free(struct log_dir_partition *partitions, size_t count);
 /* Renames TOPIC-N to TOPIC-N.UUID-stray; nothing is deleted before somebody calls log_dir_remove_strays. */
-enum err log_dir_mark_stray(struct log_dir *dir, const char *topic,
-                            int32_t partition_index) MUST_USE;
+enum err log_dir_mark_stray(struct log_dir *dir, const char *topic, int32_t partition_index) MUST_USE;
 /* Removes stray directories last changed before `older_than_ms` (wall clock). */
 enum err log_dir_remove_strays(struct log_dir *dir, int64_t older_than_ms) MUST_USE;
 
@@ -82,11 +80,14 @@ enum err log_dir_remove_strays(struct log_dir *dir, int64_t older_than_ms) MUST_
 void log_dir_checkpoint_row(const struct log_dir *dir, const char *topic, int32_t partition_index,
                             struct log_checkpoint_row *ret_row);
 
+/* Number of the checkpoint set that log_dir_checkpoint_row reads; 0: none. */
+uint64_t log_dir_row_generation(const struct log_dir *dir);
+
 /* A new set of checkpoint rows: collect on the owners' threads, write in a pool job. */
 struct log_checkpoint;
 struct log_checkpoint *log_checkpoint_new(struct log_dir *dir);
-void log_checkpoint_add(struct log_checkpoint *checkpoint, const char *topic,
-                        int32_t partition_index, const struct log_checkpoint_row *row);
+void log_checkpoint_add(struct log_checkpoint *checkpoint, const char *topic, int32_t partition_index,
+                        const struct log_checkpoint_row *row);
 /* Blocking. Writes all three files. One at a time per directory. */
 enum err log_checkpoint_write(struct log_checkpoint *checkpoint) MUST_USE;
 void log_checkpoint_free(struct log_checkpoint *checkpoint);
@@ -98,7 +99,6 @@ bool log_dir_is_failed(const struct log_dir *dir);
 uint64_t log_dir_generation(const struct log_dir *dir);
 
 /* Bytes of the file system that holds the directory (DescribeLogDirs). */
-enum err log_dir_space(struct log_dir *dir, uint64_t *ret_total_bytes,
-                       uint64_t *ret_usable_bytes) MUST_USE;
+enum err log_dir_space(struct log_dir *dir, uint64_t *ret_total_bytes, uint64_t *ret_usable_bytes) MUST_USE;
 
 #endif

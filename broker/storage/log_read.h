@@ -8,7 +8,8 @@
  * Limits:    max_bytes, except that with `wants_one` the first batch is given whole however large it is.
  * Errors:    plan: ERR_OUT_OF_RANGE (offset below the log start or above the log end), ERR_IO (failed directory).
  *            try, run: ERR_WOULD_BLOCK (try only), ERR_CORRUPT, ERR_IO. An empty slice (bytes == 0) means: nothing to
- *            give between `offset` and `end_offset` now.
+ *            give between `offset` and `end_offset` now; when its next_offset is above the wanted offset, the records
+ *            up to there were compacted away and the next read begins there.
  * Ownership: a plan owns references to files; the slice's file stays valid until log_read_done, take a reference
  *            (file_ref) to keep it longer. Truncation and deletion never touch bytes of a referenced file (trap 20).
  * Threads:   as above. A plan is immutable to the log: nothing it does later changes the result.
@@ -44,8 +45,7 @@ struct log_read {
     struct log_slice slice;
     struct aborted_txn *aborted; /* overlapping the slice; mem */
     size_t aborted_count;
-    struct read_source *
-        sources; /* the segment read from, then those whose aborted transactions may reach into it */
+    struct read_source *sources; /* the segment read from, then those whose aborted transactions may reach into it */
     size_t source_count;
 };
 
@@ -71,8 +71,8 @@ struct log_time_query {
     size_t source_count;
 };
 
-enum err log_time_plan(struct partition_log *log, enum log_time_kind kind, int64_t timestamp_ms,
-                       int64_t end_offset, struct log_time_query *ret_query) MUST_USE;
+enum err log_time_plan(struct partition_log *log, enum log_time_kind kind, int64_t timestamp_ms, int64_t end_offset,
+                       struct log_time_query *ret_query) MUST_USE;
 /* Blocking. */
 enum err log_time_run(struct log_time_query *query) MUST_USE;
 void log_time_done(struct log_time_query *query);

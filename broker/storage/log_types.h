@@ -48,32 +48,31 @@ struct log_settings {
 };
 
 /* Kafka's defaults. */
-#define LOG_SETTINGS_DEFAULT                                                                       \
-    ((struct log_settings){.segment_bytes = 1 << 30,                                               \
-                           .segment_ms = INT64_C(604800000),                                       \
-                           .segment_jitter_ms = 0,                                                 \
-                           .index_interval_bytes = 4096,                                           \
-                           .segment_index_bytes = 10 << 20,                                        \
-                           .retention_ms = INT64_C(604800000),                                     \
-                           .retention_bytes = -1,                                                  \
-                           .has_delete_policy = true,                                              \
-                           .file_delete_delay_ms = 60000,                                          \
-                           .producer_expiration_ms = 86400000,                                     \
+#define LOG_SETTINGS_DEFAULT                                                                                           \
+    ((struct log_settings){.segment_bytes = 1 << 30,                                                                   \
+                           .segment_ms = INT64_C(604800000),                                                           \
+                           .segment_jitter_ms = 0,                                                                     \
+                           .index_interval_bytes = 4096,                                                               \
+                           .segment_index_bytes = 10 << 20,                                                            \
+                           .retention_ms = INT64_C(604800000),                                                         \
+                           .retention_bytes = -1,                                                                      \
+                           .has_delete_policy = true,                                                                  \
+                           .file_delete_delay_ms = 60000,                                                              \
+                           .producer_expiration_ms = 86400000,                                                         \
                            .durability = DURABILITY_SYNCED})
 
 /* Why a leader did not take a batch (traps 7, 8, 12). The log is unchanged. */
 enum append_refusal {
     APPEND_ACCEPTED,
-    APPEND_OUT_OF_ORDER_SEQUENCE, /* OUT_OF_ORDER_SEQUENCE_NUMBER; also a duplicate older than the window */
+    APPEND_OUT_OF_ORDER_SEQUENCE,  /* OUT_OF_ORDER_SEQUENCE_NUMBER; also a duplicate older than the window */
     APPEND_INVALID_PRODUCER_EPOCH, /* INVALID_PRODUCER_EPOCH: older than what is known */
-    APPEND_INVALID_TXN_STATE, /* INVALID_TXN_STATE: plain write of a producer with an open transaction */
-    APPEND_COORDINATOR_FENCED, /* TRANSACTION_COORDINATOR_FENCED: a marker of an older coordinator */
-    APPEND_OFFSETS_EXHAUSTED,  /* the offset would pass 2^63 */
+    APPEND_INVALID_TXN_STATE,      /* INVALID_TXN_STATE: plain write of a producer with an open transaction */
+    APPEND_COORDINATOR_FENCED,     /* TRANSACTION_COORDINATOR_FENCED: a marker of an older coordinator */
+    APPEND_OFFSETS_EXHAUSTED,      /* the offset would pass 2^63 */
 };
 
 struct append_request {
-    uint8_t *
-        bytes; /* one or more whole, validated batches; base offset and epoch are stamped in place */
+    uint8_t *bytes; /* one or more whole, validated batches; base offset and epoch are stamped in place */
     size_t byte_count;
     int32_t leader_epoch;
     enum log_timestamp_type timestamp_type;
@@ -82,8 +81,7 @@ struct append_request {
 
 struct append_result {
     enum append_refusal refusal;
-    bool
-        is_duplicate; /* acknowledged like the original, once the high watermark passes last_offset (trap 11) */
+    bool is_duplicate;      /* acknowledged like the original, once the high watermark passes last_offset (trap 11) */
     int64_t base_offset;    /* of a duplicate: the original's */
     int64_t last_offset;    /* inclusive */
     int64_t append_time_ms; /* LOG_NO_TIMESTAMP_MS with create time */
