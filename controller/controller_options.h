@@ -10,6 +10,7 @@
 #include "common/uuid.h"
 
 struct metric_registry;
+struct option_table;
 
 /* Called on the controller's thread, once: a write or sync of the metadata failed or a rule of the consensus was broken. The
  * controller has stopped acting and answers nothing any more. The process must end (correctness.md 6, 7); the reason was logged. */
@@ -37,6 +38,9 @@ struct controller_options {
     int32_t default_replication_factor; /* default.replication.factor, 1 */
     int32_t min_insync_replicas;        /* min.insync.replicas, 1 */
     int32_t partitions_max;             /* of the whole cluster; 0: no bound */
+
+    /* The broker's own settings: those that may change while it runs can be set by (Incremental)AlterConfigs on brokers. NULL: none. */
+    const struct option_table *broker_options;
 
     struct metric_registry *metrics; /* may be NULL */
     controller_fatal_fn on_fatal;    /* NULL: abort */

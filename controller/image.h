@@ -99,6 +99,8 @@ struct image_config {
 
 /* ---- references ---- */
 
+/* An image without anything, at offset 0. */
+struct image *image_new_empty(void);
 struct image *image_ref(const struct image *image);
 void image_unref(const struct image *image);
 

@@ -71,9 +71,6 @@ static inline int image_compare_configs(enum image_config_type type, struct span
                                 : image_compare_names(name, config->name);
 }
 
-/* An image without anything, at offset 0. */
-struct image *image_new_empty(void);
-
 /* Copies of the fields and all that they point to, with one reference. */
 const struct image_partition *image_partition_new(const struct image_partition *fields);
 const struct image_broker *image_broker_new(const struct image_broker *fields);

@@ -48,6 +48,8 @@ struct quorum {
     uint64_t applied_term;
     uint64_t persisted_index;
     uint64_t snapshot_index;
+    uint64_t log_first_index; /* as of the last job */
+    uint64_t log_bytes;
 
     /* A snapshot under way: state held -> encoded in the pool -> written. */
     struct loop_job snapshot_job;
@@ -435,10 +437,18 @@ static void on_term_written(void *ctx)
     }
 }
 
+/* While a job runs the log belongs to it: what people may want to know is noted in between. */
+static void note_log(struct quorum *quorum)
+{
+    quorum->log_first_index = quorum_log_first_index(quorum->log);
+    quorum->log_bytes = quorum_log_bytes(quorum->log);
+}
+
 static void on_appended(void *ctx, uint64_t last_index, uint64_t last_term)
 {
     struct quorum *quorum = (struct quorum *)ctx;
     quorum->persisted_index = last_index;
+    note_log(quorum);
     if (quorum->is_failed || quorum->is_stopping) {
         return;
     }
@@ -531,6 +541,7 @@ static void fill_tail(struct quorum *quorum)
     quorum->applied_index = loaded->snapshot.index;
     quorum->applied_term = loaded->snapshot.term;
     quorum->snapshot_index = loaded->snapshot.index;
+    note_log(quorum);
 }
 
 static enum err start_raft(struct quorum *quorum)
@@ -640,14 +651,12 @@ void quorum_get_facts(const struct quorum *quorum, struct quorum_facts *ret_fact
         .commit_index = raft_commit_index(raft),
         .applied_index = quorum->applied_index,
         .snapshot_index = quorum->snapshot_index,
+        .first_index = quorum->log_first_index,
+        .log_bytes = quorum->log_bytes,
         .is_leader = quorum->is_leader,
     };
     for (unsigned i = 0; i < raft->configuration.n; i++) {
         ret_facts->voter_count += raft->configuration.servers[i].role == RAFT_VOTER;
-    }
-    if (!quorum->writer.is_running) { /* else the log belongs to the job */
-        ret_facts->first_index = quorum_log_first_index(quorum->log);
-        ret_facts->log_bytes = quorum_log_bytes(quorum->log);
     }
 }
 
@@ -657,7 +666,8 @@ static void close_work(struct loop_job *job)
 {
     struct quorum *quorum = CONTAINER_OF(job, struct quorum, close_job);
     /* An error here loses only the last mark, which the next start makes anew. */
-    (void)quorum_log_close(quorum->log);
+    enum err err = quorum_log_close(quorum->log);
+    (void)err;
     quorum->log = NULL;
 }
 

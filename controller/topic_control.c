@@ -224,7 +224,6 @@ static bool create_assigned(struct decision *decision, const struct topic_wish *
         (const struct topic_assignment **)arena_array(decision->arena, wish->assignment_count, sizeof(by_index[0]));
     CHECK(by_index != NULL);
     if (!order_assignments(decision, wish, by_index, result) ||
-        wish->assignment_count > TOPIC_PARTITIONS_PER_REQUEST_MAX ||
         !take_budget(decision, (uint32_t)wish->assignment_count, budget, result)) {
         return false;
     }

@@ -1,0 +1,112 @@
+#include "controller/controller_api.h"
+
+#include "common/seam/rng.h"
+#include "controller/image_apply.h"
+#include "proto/wire/codec.h"
+
+#define RESPONSE_BYTES_MAX (64u << 20)
+
+struct api_handler {
+    int16_t api_key;
+    int16_t version_max;
+    int16_t version_min;
+    enum err (*handle)(struct api_call *call);
+};
+
+static const struct api_handler handlers[] = {
+    {.api_key = 19, .version_min = 2, .version_max = 7, .handle = admin_create_topics},
+    {.api_key = 20, .version_min = 1, .version_max = 6, .handle = admin_delete_topics},
+    {.api_key = 33, .version_min = 0, .version_max = 2, .handle = admin_alter_configs},
+    {.api_key = 37, .version_min = 0, .version_max = 3, .handle = admin_create_partitions},
+    {.api_key = 44, .version_min = 0, .version_max = 1, .handle = admin_incremental_alter_configs},
+};
+
+static const struct api_handler *find_handler(int16_t api_key, int16_t api_version)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(handlers); i++) {
+        if (handlers[i].api_key == api_key && api_version >= handlers[i].version_min &&
+            api_version <= handlers[i].version_max) {
+            return &handlers[i];
+        }
+    }
+    return NULL;
+}
+
+bool controller_api_serves(int16_t api_key, int16_t api_version)
+{
+    return find_handler(api_key, api_version) != NULL;
+}
+
+enum err controller_api_handle(struct api_call *call)
+{
+    const struct api_handler *handler = find_handler(call->admin->api_key, call->admin->api_version);
+    if (handler == NULL) {
+        return ERR_UNSUPPORTED;
+    }
+    if (call->admin->body.bytes > META_DECISION_BYTES_MAX) {
+        return ERR_LIMIT;
+    }
+    return handler->handle(call);
+}
+
+void api_call_done(struct api_call *call)
+{
+    image_unref(call->draft);
+    call->draft = NULL;
+}
+
+enum err api_call_decode(struct api_call *call, const struct codec_message *message, void *ret_body)
+{
+    struct reader reader;
+    reader_init(&reader, call->admin->body);
+    return codec_decode(message, call->admin->api_version, &reader, call->decision.arena, ret_body);
+}
+
+enum err api_call_encode(struct api_call *call, const struct codec_message *message, const void *body)
+{
+    struct bytebuf buf;
+    struct writer writer;
+    bytebuf_init(&buf, RESPONSE_BYTES_MAX);
+    writer_init(&writer, &buf);
+    enum err err = codec_encode(message, call->admin->api_version, body, &writer);
+    if (err == ERR_OK) {
+        struct span bytes = bytebuf_span(&buf);
+        call->response = shared_bytes_new(bytes.bytes);
+        memcpy(call->response->data, bytes.data, bytes.bytes);
+    }
+    writer_done(&writer);
+    bytebuf_done(&buf);
+    return err;
+}
+
+void api_call_advance(struct api_call *call, size_t first_record, struct control_result *result)
+{
+    struct decision *decision = &call->decision;
+    size_t count = decision->records->count - first_record;
+    if (count == 0) {
+        return;
+    }
+    if (meta_packed_bytes(decision->records, 0, decision->records->count, INT64_MAX) > META_BATCH_BYTES_MAX) {
+        meta_records_cut(decision->records, first_record);
+        (void)control_refuse(decision, result, ERROR_POLICY_VIOLATION,
+                             "The changes of this request are too many to be made at once: split it.");
+        return;
+    }
+    struct image *draft = image_draft(decision->image, call->index, decision->records, first_record, count);
+    CHECK(draft != NULL); /* a decision upon an image applies to it */
+    image_unref(call->draft);
+    call->draft = draft;
+    decision->image = draft;
+}
+
+void api_call_forget(struct api_call *call, const struct image *image, size_t first_record)
+{
+    meta_records_cut(call->decision.records, first_record);
+    call->decision.image = image;
+    api_call_done(call);
+}
+
+void api_call_draw_seed(struct api_call *call)
+{
+    call->decision.seed = rng_u64(call->rng);
+}

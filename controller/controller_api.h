@@ -1,0 +1,59 @@
+/* controller_api: the Kafka admin requests that the controller decides: decode, decide item by item, encode.
+ *
+ * Shape:     each item (topic, resource) is decided upon what the items before it will have made of the image, so that one
+ *            request can't contradict itself; a refused item leaves no records. With validateOnly all records are dropped
+ *            at the end.
+ * Errors:    ERR_MALFORMED, ERR_LIMIT, ERR_UNSUPPORTED: the body can't be decoded or is too large to be decided.
+ * Ownership: a call borrows its decision's arena and records; *ret_response comes with one reference.
+ * Threads:   pure but for the ids drawn from the rng.
+ * Source:    KIP-590, KIP-339; protocol.md.
+ */
+#ifndef CONTROLLER_CONTROLLER_API_H
+#define CONTROLLER_CONTROLLER_API_H
+
+#include "common/shared_bytes.h"
+#include "controller/config_control.h"
+#include "controller/control.h"
+#include "controller/controller.h"
+#include "controller/topic_control.h"
+
+struct codec_message;
+struct rng;
+
+/* A request being decided. */
+struct api_call {
+    struct decision decision;  /* its image moves on with every item */
+    const struct image *draft; /* owned: what decision.image points to once an item has made records; NULL before */
+    int64_t index;             /* of the entry to come */
+    struct rng *rng;
+    const struct controller_admin *admin;
+    struct shared_bytes *response;
+};
+
+bool controller_api_serves(int16_t api_key, int16_t api_version);
+/* Decides and fills call->response. */
+enum err controller_api_handle(struct api_call *call) MUST_USE;
+/* The topics that a client wanted to exist; codes in the order of names. */
+void controller_api_auto_create(struct api_call *call, const struct controller_auto_create *request);
+/* Drops what the call holds (not the response). */
+void api_call_done(struct api_call *call);
+
+/* ---- for the handlers, admin_<api>.c ---- */
+
+enum err api_call_decode(struct api_call *call, const struct codec_message *message, void *ret_body) MUST_USE;
+enum err api_call_encode(struct api_call *call, const struct codec_message *message, const void *body) MUST_USE;
+/* Lets the records from `first_record` on count for the items that follow. When they do not fit together with what came before
+ * (too many for an entry), they are dropped and the item is refused. */
+void api_call_advance(struct api_call *call, size_t first_record, struct control_result *result);
+/* Drops the records from `first_record` on and returns to the image that was committed: validateOnly. */
+void api_call_forget(struct api_call *call, const struct image *image, size_t first_record);
+/* A number for placement to begin with. */
+void api_call_draw_seed(struct api_call *call);
+
+enum err admin_create_topics(struct api_call *call) MUST_USE;
+enum err admin_delete_topics(struct api_call *call) MUST_USE;
+enum err admin_create_partitions(struct api_call *call) MUST_USE;
+enum err admin_incremental_alter_configs(struct api_call *call) MUST_USE;
+enum err admin_alter_configs(struct api_call *call) MUST_USE;
+
+#endif

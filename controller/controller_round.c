@@ -1,0 +1,263 @@
+/* Rounds: all requests that wait are decided one after the other, each upon what the ones before it will have made of the image; their
+ * records become one entry. While it is being committed, the next requests wait: so no decision is ever made upon a
+ * state that it doesn't know, and many small requests cost one sync. */
+#include "common/logger.h"
+#include "common/mem.h"
+#include "controller/broker_control.h"
+#include "controller/controller_api.h"
+#include "controller/controller_private.h"
+#include "controller/image_apply.h"
+#include "controller/producer_id_control.h"
+
+#include <stdio.h>
+#include <utlist.h>
+
+#define ROUND_REQUESTS_MAX 256
+
+static void deliver(struct loop_task *task)
+{
+    struct controller_request *request = CONTAINER_OF(task, struct controller_request, task);
+    request->on_done(request);
+}
+
+void controller_complete(struct controller_request *request, enum err err, int64_t metadata_offset)
+{
+    if (request->kind == CONTROLLER_ADMIN) {
+        shared_bytes_unref(request->admin.frame);
+        if (err != ERR_OK && request->admin.response != NULL) {
+            shared_bytes_unref(request->admin.response);
+            request->admin.response = NULL;
+        }
+    }
+    request->err = err;
+    request->metadata_offset = metadata_offset;
+    request->task = (struct loop_task){.run = deliver};
+    loop_post(request->loop, &request->task);
+}
+
+static void set_message(struct controller_request *request, const struct control_result *result)
+{
+    snprintf(request->message, sizeof(request->message), "%.*s", (int)result->message.bytes,
+             (const char *)result->message.data);
+}
+
+static enum err err_of_code(int16_t code)
+{
+    return code == ERROR_STALE_BROKER_EPOCH ? ERR_STALE : ERR_INVALID;
+}
+
+static enum err decide_registration(struct api_call *call, struct controller_request *request)
+{
+    struct control_result result = {0};
+    int64_t epoch = 0;
+    if (!broker_control_register(&call->decision, &request->registration, &epoch, &result)) {
+        set_message(request, &result);
+        return err_of_code(result.code);
+    }
+    request->registration.broker_epoch = epoch == 0 ? call->index : epoch;
+    return ERR_OK;
+}
+
+static enum err decide_heartbeat(struct api_call *call, struct controller_request *request)
+{
+    struct control_result result = {0};
+    if (!broker_control_heartbeat(&call->decision, &request->heartbeat, &request->heartbeat.is_fenced,
+                                  &request->heartbeat.may_shut_down, &result)) {
+        set_message(request, &result);
+        return err_of_code(result.code);
+    }
+    return ERR_OK;
+}
+
+static enum err decide_producer_ids(struct api_call *call, struct controller_request *request)
+{
+    struct control_result result = {0};
+    struct controller_producer_ids *ids = &request->producer_ids;
+    if (!producer_id_control_take(&call->decision, ids->broker_id, ids->broker_epoch, &ids->first_producer_id,
+                                  &result)) {
+        set_message(request, &result);
+        return err_of_code(result.code);
+    }
+    ids->count = PRODUCER_ID_BLOCK_COUNT;
+    return ERR_OK;
+}
+
+static enum err decide_admin(struct api_call *call, struct controller_request *request)
+{
+    call->admin = &request->admin;
+    enum err err = controller_api_handle(call);
+    request->admin.response = call->response;
+    call->response = NULL;
+    return err;
+}
+
+static enum err decide(struct api_call *call, struct controller_request *request)
+{
+    switch (request->kind) {
+    case CONTROLLER_ADMIN:
+        return decide_admin(call, request);
+    case CONTROLLER_AUTO_CREATE:
+        controller_api_auto_create(call, &request->auto_create);
+        return ERR_OK;
+    case CONTROLLER_REGISTER:
+        return decide_registration(call, request);
+    case CONTROLLER_HEARTBEAT:
+        return decide_heartbeat(call, request);
+    case CONTROLLER_PRODUCER_IDS:
+        return decide_producer_ids(call, request);
+    case CONTROLLER_STATUS:
+        break; /* answered at once */
+    }
+    UNREACHABLE();
+}
+
+/* Everything of a round while it is put together. */
+struct gathering {
+    struct controller *controller;
+    struct arena arena;
+    struct meta_records records;
+    const struct image *image; /* a reference: the committed one, then drafts */
+    int64_t index;
+};
+
+/* Decides one request. False: its records do not fit into this entry any more; it goes first into the next. */
+static bool gather(struct gathering *gathering, struct controller_request *request)
+{
+    struct controller *controller = gathering->controller;
+    size_t first_record = gathering->records.count;
+    struct api_call call = {
+        .decision = {.image = gathering->image,
+                     .defaults = &controller->defaults,
+                     .records = &gathering->records,
+                     .arena = &gathering->arena},
+        .index = gathering->index,
+        .rng = controller->env->rng,
+    };
+    enum err err = decide(&call, request);
+    api_call_done(&call);
+    if (err != ERR_OK) {
+        meta_records_cut(&gathering->records, first_record);
+    }
+    size_t count = gathering->records.count - first_record;
+    size_t bytes = count == 0 ? 0 : meta_packed_bytes(&gathering->records, 0, gathering->records.count, INT64_MAX);
+    if (bytes > META_BATCH_BYTES_MAX) {
+        meta_records_cut(&gathering->records, first_record);
+        if (request->kind == CONTROLLER_ADMIN) {
+            shared_bytes_unref(request->admin.response);
+            request->admin.response = NULL;
+        }
+        if (first_record > 0) {
+            return false;
+        }
+        snprintf(request->message, sizeof(request->message), "The change is too large for one entry (%zu bytes).",
+                 bytes);
+        err = ERR_LIMIT;
+        count = 0;
+    }
+    if (count > 0) {
+        struct image *draft = image_draft(gathering->image, gathering->index, &gathering->records, first_record, count);
+        CHECK(draft != NULL); /* a decision upon an image applies to it */
+        image_unref(gathering->image);
+        gathering->image = draft;
+    }
+    request->err = err;
+    return true;
+}
+
+/* Ends what needed no record, and nothing that was not committed yet. */
+static void finish_without_entry(struct controller *controller)
+{
+    struct controller_request *request, *next;
+    DL_FOREACH_SAFE (controller->round.requests, request, next) {
+        DL_DELETE(controller->round.requests, request);
+        controller_complete(request, request->err, image_offset(controller->image));
+    }
+}
+
+static void propose(struct gathering *gathering)
+{
+    struct controller *controller = gathering->controller;
+    struct bytebuf bytes;
+    uint64_t index = 0;
+    bytebuf_init(&bytes, META_BATCH_BYTES_MAX);
+    enum err err =
+        meta_pack(&gathering->records, 0, gathering->records.count, image_controller_epoch(controller->image), &bytes);
+    CHECK(err == ERR_OK);
+    err = quorum_propose(controller->quorum, bytebuf_span(&bytes), &index);
+    bytebuf_done(&bytes);
+    if (err == ERR_OK) {
+        CHECK((int64_t)index == gathering->index);
+        controller->round.index = index;
+        return;
+    }
+    struct controller_request *request, *next;
+    DL_FOREACH_SAFE (controller->round.requests, request, next) {
+        DL_DELETE(controller->round.requests, request);
+        controller_complete(request, err == ERR_CLOSED ? ERR_CLOSED : ERR_NOT_LEADER, 0);
+    }
+}
+
+void controller_round_run(struct loop_task *task)
+{
+    struct controller *controller = CONTAINER_OF(task, struct controller, round_task);
+    if (!controller->is_active || controller->is_failed || controller->is_stopping || controller->round.index != 0 ||
+        controller->waiting == NULL) {
+        return;
+    }
+    struct quorum_facts facts;
+    quorum_get_facts(controller->quorum, &facts);
+    struct gathering gathering = {
+        .controller = controller,
+        .image = image_ref(controller->image),
+        .index = (int64_t)facts.last_index + 1,
+    };
+    arena_init(&gathering.arena, 0);
+    meta_records_init(&gathering.records, &gathering.arena);
+    for (unsigned i = 0; i < ROUND_REQUESTS_MAX && controller->waiting != NULL; i++) {
+        struct controller_request *request = controller->waiting;
+        if (!gather(&gathering, request)) {
+            break;
+        }
+        DL_DELETE(controller->waiting, request);
+        DL_APPEND(controller->round.requests, request);
+    }
+    if (gathering.records.count > 0) {
+        propose(&gathering);
+    } else {
+        finish_without_entry(controller);
+    }
+    image_unref(gathering.image);
+    arena_done(&gathering.arena);
+    if (controller->round.index == 0 && controller->waiting != NULL) {
+        loop_defer(controller->loop, &controller->round_task);
+    }
+}
+
+void controller_round_committed(struct controller *controller, uint64_t index, bool is_applied)
+{
+    if (controller->round.index != index) {
+        return;
+    }
+    controller->round.index = 0;
+    struct controller_request *request, *next;
+    DL_FOREACH_SAFE (controller->round.requests, request, next) {
+        DL_DELETE(controller->round.requests, request);
+        /* A batch that was refused on its way had been decided by a controller that was not active any more. */
+        controller_complete(request, is_applied ? request->err : ERR_NOT_LEADER, (int64_t)index);
+    }
+    loop_defer(controller->loop, &controller->round_task);
+}
+
+void controller_round_abort(struct controller *controller, enum err err)
+{
+    struct controller_request *request, *next;
+    controller->round.index = 0;
+    DL_FOREACH_SAFE (controller->round.requests, request, next) {
+        DL_DELETE(controller->round.requests, request);
+        controller_complete(request, err, 0);
+    }
+    DL_FOREACH_SAFE (controller->waiting, request, next) {
+        DL_DELETE(controller->waiting, request);
+        controller_complete(request, err, 0);
+    }
+}
