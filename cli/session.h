@@ -1,0 +1,31 @@
+/* session: what a verb that talks to a cluster works with: the world, a loop on the main thread, a client.
+ *
+ * Ownership: session_close frees all of it; replies that are still held are the caller's.
+ * Threads:   the main thread.
+ */
+#ifndef CLI_SESSION_H
+#define CLI_SESSION_H
+
+#include "cli/arguments.h"
+#include "cli/client.h"
+
+struct posix_env;
+
+struct session {
+    const struct arguments *arguments;
+    struct posix_env *posix;
+    struct env *env;
+    struct loop *loop;
+    struct client *client;
+    bool is_interrupted; /* SIGINT or SIGTERM came: end soon, and in order */
+};
+
+/* VERB_OK, or an exit status after having said why. Nothing is connected yet. */
+int session_open(struct session *session, const struct arguments *arguments);
+void session_close(struct session *session);
+/* Prints the client's problem behind the verb's name; returns VERB_FAILED. */
+int session_fail(const struct session *session);
+/* Prints an error code of an answer: what was asked, the broker's own message or ours. Returns VERB_FAILED. */
+int session_fail_code(const struct session *session, const char *what, int16_t error_code, struct span message);
+
+#endif
