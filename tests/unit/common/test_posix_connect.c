@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static enum err connect_result(const char *host, uint16_t port, uint64_t timeout_us)
@@ -110,9 +111,7 @@ struct crowd_test {
     struct socket *accepted[FEW_DESCRIPTORS];
     unsigned accepted_count;
     struct loop_timer look_timer;
-    uint16_t port;
     unsigned step_count;
-    struct file *file;
 };
 
 static void crowd_on_accept(void *ctx, struct socket *socket)
@@ -131,61 +130,105 @@ static void crowd_on_look(struct loop_timer *timer)
     loop_stop(CONTAINER_OF(timer, struct crowd_test, look_timer)->world.loop);
 }
 
-/* More clients than descriptors: those above the share for sockets are closed, files can still be opened, and the
- * listener pauses instead of spinning. */
-static void clients_cannot_take_the_last_descriptors(void **state)
+/* The clients belong to this process too: their descriptors are moved out of the way of those that count. */
+static void crowd_make_clients(int ret_fds[FEW_DESCRIPTORS])
 {
-    (void)state;
-    struct rlimit before;
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-    uint16_t port = 0;
-    int client_fds[FEW_DESCRIPTORS];
-    struct crowd_test test = {.look_timer.fire = crowd_on_look};
-    /* The clients belong to this process too: their descriptors are made first and moved out of the way. */
     for (size_t i = 0; i < FEW_DESCRIPTORS; i++) {
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        client_fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, 500);
-        assert_true(client_fds[i] >= 500);
+        ret_fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, 500);
+        CHECK(ret_fds[i] >= 500);
         close(fd);
     }
-    struct rlimit few = {.rlim_cur = FEW_DESCRIPTORS, .rlim_max = before.rlim_max};
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-    world_start(&test.world);
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few),
-                     0); /* the env raised it; its own idea of the limit is checked below */
-    assert_int_equal(
-        net_listen(test.world.env->net, test.world.loop, "127.0.0.1", 0, crowd_on_accept, &test, &test.listener),
-        ERR_OK);
+}
+
+/* Connects all clients at once and serves them for a while. */
+static void crowd_run(struct crowd_test *test, const int client_fds[FEW_DESCRIPTORS])
+{
+    struct net *net = test->world.env->net;
+    CHECK(net_listen(net, test->world.loop, "127.0.0.1", 0, crowd_on_accept, test, &test->listener) == ERR_OK);
     struct net_address listening;
-    net_listener_address(test.world.env->net, test.listener, &listening);
-    port = listening.port;
+    net_listener_address(net, test->listener, &listening);
     struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        .sin_family = AF_INET, .sin_port = htons(listening.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     for (size_t i = 0; i < FEW_DESCRIPTORS; i++) {
         (void)connect(client_fds[i], (struct sockaddr *)&address, sizeof(address));
     }
-    loop_set_step(test.world.loop, crowd_on_step, &test);
-    loop_timer_set(test.world.loop, &test.look_timer, loop_now_us(test.world.loop) + 250000);
-    world_run(&test.world);
-    assert_true(test.accepted_count > 0 && test.accepted_count < FEW_DESCRIPTORS);
-    assert_true(test.step_count < 50); /* about one iteration for each pause of 100 ms */
-    for (unsigned i = 0; i < test.accepted_count; i++) {
-        socket_close(test.accepted[i]);
+    test->look_timer.fire = crowd_on_look;
+    loop_set_step(test->world.loop, crowd_on_step, test);
+    loop_timer_set(test->world.loop, &test->look_timer, loop_now_us(test->world.loop) + 250000);
+    world_run(&test->world);
+    CHECK(test->step_count < 50); /* about one iteration for each pause of 100 ms: no spinning */
+}
+
+static void crowd_end(struct crowd_test *test, const int client_fds[FEW_DESCRIPTORS])
+{
+    for (unsigned i = 0; i < test->accepted_count; i++) {
+        socket_close(test->accepted[i]);
     }
-    net_listener_close(test.world.env->net, test.listener);
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-    world_end(&test.world);
+    net_listener_close(test->world.env->net, test->listener);
+    world_end(&test->world);
     for (size_t i = 0; i < FEW_DESCRIPTORS; i++) {
         close(client_fds[i]);
     }
 }
 
+/* accept itself fails: the limit is lowered behind the env's back. The listener pauses instead of spinning. */
+static void listener_survives_the_last_descriptor(void **state)
+{
+    (void)state;
+    struct rlimit before;
+    int client_fds[FEW_DESCRIPTORS];
+    struct crowd_test test = {.step_count = 0};
+    crowd_make_clients(client_fds);
+    world_start(&test.world);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit few = {.rlim_cur = FEW_DESCRIPTORS, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    crowd_run(&test, client_fds);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_true(test.accepted_count > 0 && test.accepted_count < FEW_DESCRIPTORS);
+    crowd_end(&test, client_fds);
+}
+
+/* In a child, since a hard limit can't be raised again: a quarter of the descriptors is left for files. */
+static void clients_leave_descriptors_for_files(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit few = {.rlim_cur = FEW_DESCRIPTORS, .rlim_max = FEW_DESCRIPTORS};
+        int client_fds[FEW_DESCRIPTORS];
+        struct file *files[FEW_DESCRIPTORS / 4 - 1];
+        struct crowd_test test = {.step_count = 0};
+        crowd_make_clients(client_fds);
+        CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+        world_start(&test.world);
+        crowd_run(&test, client_fds);
+        CHECK(test.accepted_count > 0);
+        for (size_t i = 0; i < ARRAY_COUNT(files); i++) {
+            CHECK(fs_open(test.world.env->fs, "/dev/null", FS_OPEN_READ, &files[i]) == ERR_OK);
+        }
+        for (size_t i = 0; i < ARRAY_COUNT(files); i++) {
+            file_unref(files[i]);
+        }
+        crowd_end(&test, client_fds);
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(connect_says_refused),      cmocka_unit_test(connect_says_timeout),
-        cmocka_unit_test(connect_says_unknown),      cmocka_unit_test(stopping_loop_cancels_connects),
-        cmocka_unit_test(listen_says_what_is_wrong), cmocka_unit_test(clients_cannot_take_the_last_descriptors),
+        cmocka_unit_test(connect_says_refused),
+        cmocka_unit_test(connect_says_timeout),
+        cmocka_unit_test(connect_says_unknown),
+        cmocka_unit_test(stopping_loop_cancels_connects),
+        cmocka_unit_test(listen_says_what_is_wrong),
+        cmocka_unit_test(listener_survives_the_last_descriptor),
+        cmocka_unit_test(clients_leave_descriptors_for_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

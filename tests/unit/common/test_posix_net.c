@@ -209,6 +209,69 @@ static void lost_connection_is_err_reset(void **state)
     net_test_end(&test);
 }
 
+/* Closing inside a callback: the socket in its own while both directions are ready, the listener in on_accept. */
+struct closing_test {
+    struct world world;
+    struct net_listener *listener;
+    struct socket *client;
+    unsigned ready_count;
+};
+
+static void closing_on_ready(void *ctx, unsigned events)
+{
+    struct closing_test *test = ctx;
+    (void)events;
+    test->ready_count++;
+    socket_close(test->client);
+    test->client = NULL;
+}
+
+static void closing_on_accept(void *ctx, struct socket *socket)
+{
+    struct closing_test *test = ctx;
+    net_listener_close(test->world.env->net, test->listener);
+    test->listener = NULL;
+    size_t written_bytes = 0;
+    assert_int_equal(socket_writev(socket, &(struct span){(const uint8_t *)"x", 1}, 1, &written_bytes), ERR_OK);
+    socket_close(socket); /* never attached */
+}
+
+static void closing_on_connected(void *ctx, enum err err, struct socket *socket)
+{
+    struct closing_test *test = ctx;
+    assert_int_equal(err, ERR_OK);
+    test->client = socket;
+    socket_attach(socket, test->world.loop, closing_on_ready, test);
+}
+
+static void closing_on_step(void *ctx)
+{
+    struct closing_test *test = ctx;
+    if (test->ready_count > 0) {
+        loop_stop(test->world.loop); /* an iteration later than the close */
+    } else if (test->client != NULL && test->listener == NULL) {
+        socket_watch(test->client, NET_READABLE | NET_WRITABLE); /* both are possible now */
+    }
+}
+
+static void closing_in_a_callback_is_safe(void **state)
+{
+    (void)state;
+    struct closing_test test = {.ready_count = 0};
+    world_start(&test.world);
+    struct net *net = test.world.env->net;
+    assert_int_equal(net_listen(net, test.world.loop, "127.0.0.1", 0, closing_on_accept, &test, &test.listener),
+                     ERR_OK);
+    struct net_address address;
+    net_listener_address(net, test.listener, &address);
+    loop_set_step(test.world.loop, closing_on_step, &test);
+    net_connect(net, test.world.loop, address.host, address.port, TEST_DEADLINE_US, closing_on_connected, &test);
+    world_run(&test.world);
+    assert_int_equal(test.ready_count, 1); /* no second callback for the other direction */
+    assert_null(test.client);
+    world_end(&test.world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +279,7 @@ int main(void)
         cmocka_unit_test(empty_host_listens_everywhere), cmocka_unit_test(ipv6_works),
         cmocka_unit_test(full_socket_says_would_block),  cmocka_unit_test(files_are_sent),
         cmocka_unit_test(orderly_end_is_err_end),        cmocka_unit_test(lost_connection_is_err_reset),
+        cmocka_unit_test(closing_in_a_callback_is_safe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
