@@ -45,7 +45,7 @@ SYSTEM_ALLOWED = (
 GLOBALS_ALLOWED = ()
 RAFT_FILES_MAX = 3
 # (document, command that prints it; {build} is the build folder).
-GENERATED_DOCS = ()
+GENERATED_DOCS = (("docs/options.md", ("{build}/moldau", "server", "--options-markdown")),)
 
 
 class Tree:
@@ -250,6 +250,9 @@ def main():
             print(f"{name}: {'ok' if not found else ''}", *found, sep="\n  " if found else "")
             inner = f"<failure message={quoteattr('; '.join(found))}/>" if found else ""
             bad += bool(found)
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"{name}: {error}")
+            inner, bad = f"<error message={quoteattr(str(error))}/>", bad + 1
         except Skipped as reason:
             print(f"{name}: skipped: {reason}")
             inner = f"<skipped message={quoteattr(str(reason))}/>"
