@@ -470,10 +470,46 @@ static void on_writer_idle(void *ctx)
 
 /* ---- life ---- */
 
+/* libraft's memory is ours: the same rule when it runs out, and in the simulator it goes with the node that took it. */
+static void *heap_alloc(void *data, size_t bytes)
+{
+    (void)data;
+    return mem_alloc(bytes);
+}
+
+static void heap_free(void *data, void *memory)
+{
+    (void)data;
+    mem_free(memory);
+}
+
+static void *heap_calloc(void *data, size_t count, size_t bytes)
+{
+    (void)data;
+    return mem_array(count, bytes);
+}
+
+static void *heap_realloc(void *data, void *memory, size_t bytes)
+{
+    (void)data;
+    return mem_grow(memory, 1, bytes);
+}
+
+/* Written once to the same value by every quorum of the process. */
+static void use_own_heap(void)
+{
+    static const struct raft_heap heap = {
+        .malloc = heap_alloc, .free = heap_free, .calloc = heap_calloc, .realloc = heap_realloc};
+    if (raft_heap_get() != &heap) {
+        raft_heap_set((struct raft_heap *)(uintptr_t)&heap);
+    }
+}
+
 enum err quorum_first_configuration(uint64_t raft_id, const char *address, struct bytebuf *ret_bytes)
 {
     struct raft_configuration configuration;
     struct raft_buffer encoded;
+    use_own_heap();
     raft_configuration_init(&configuration);
     int result = raft_configuration_add(&configuration, raft_id, address, RAFT_VOTER);
     if (result == 0) {
@@ -490,6 +526,7 @@ enum err quorum_first_configuration(uint64_t raft_id, const char *address, struc
 
 static void open_raft(struct quorum *quorum, uint64_t raft_id, const char *address)
 {
+    use_own_heap();
     memset(&quorum->raft, 0, sizeof(quorum->raft)); /* raft_init leaves some of it as it was */
     CHECK(raft_init(&quorum->raft, NULL, NULL, raft_id, address) == 0);
     quorum->raft.tracer = NULL;
