@@ -53,7 +53,7 @@ static bool config_fill(struct describe_configs *describe, const struct option_r
     told->read_only = is_read_only;
     told->config_source = (int8_t)chain->entries[0].source;
     told->is_sensitive = row->is_secret;
-    told->config_type = config_view_type(row);
+    told->config_type = topic_config_kafka_type(row);
     told->documentation = describe->message->include_documentation ? span_text(row->doc) : SPAN_NULL;
     if (!describe->message->include_synonyms) {
         return true;
@@ -107,11 +107,11 @@ static bool config_describe_topic(struct describe_configs *describe,
     for (size_t i = 0; i < topic_config_count(); i++) {
         const struct topic_config_row *row = topic_config_at(i);
         struct config_chain chain;
-        if (row->is_hidden || !config_is_wanted(resource, row->option.name)) {
+        if (!config_is_wanted(resource, row->row.name)) {
             continue;
         }
         if (!config_view_topic(&describe->view, name, row, &chain) ||
-            !config_fill(describe, &row->option, &chain, false, result)) {
+            !config_fill(describe, &row->row, &chain, false, result)) {
             return false;
         }
     }

@@ -61,40 +61,17 @@ bool config_view_topic(const struct config_view *view, struct span topic_name, c
                        struct config_chain *ret_chain)
 {
     ret_chain->entry_count = 0;
-    struct span value = image_topic_config_value(view->image, topic_name, row->option.name);
+    struct span value = image_topic_config_value(view->image, topic_name, row->row.name);
     if (!span_is_null(value)) {
-        config_chain_add(ret_chain, row->option.name, value, CONFIG_SOURCE_TOPIC);
+        config_chain_add(ret_chain, row->row.name, value, CONFIG_SOURCE_TOPIC);
     }
-    const char *synonym = row->synonyms[0];
+    const char *synonym = row->synonym[0] == '\0' ? NULL : row->synonym;
     const struct option_row *option = synonym == NULL ? NULL : option_find(broker_options_table(), span_text(synonym));
     if (option == NULL) {
-        config_chain_add(ret_chain, synonym == NULL ? row->option.name : synonym, span_text(row->option.default_text),
+        config_chain_add(ret_chain, synonym == NULL ? row->row.name : synonym, span_text(row->row.default_text),
                          CONFIG_SOURCE_DEFAULT);
         return true;
     }
     config_chain_add_dynamic(view, synonym, ret_chain);
     return config_chain_add_static(view, option, ret_chain);
-}
-
-int8_t config_view_type(const struct option_row *row)
-{
-    if (row->is_secret) {
-        return 9; /* PASSWORD */
-    }
-    switch (row->type) {
-    case OPTION_BOOL:
-        return 1;
-    case OPTION_TEXT:
-    case OPTION_ENUM:
-        return 2; /* STRING */
-    case OPTION_INT:
-        return 3;
-    case OPTION_LONG:
-        return 5;
-    case OPTION_DOUBLE:
-        return 6;
-    case OPTION_LIST:
-        return 7;
-    }
-    UNREACHABLE();
 }

@@ -49,7 +49,4 @@ struct topic_config_row;
 bool config_view_topic(const struct config_view *view, struct span topic_name, const struct topic_config_row *row,
                        struct config_chain *ret_chain);
 bool config_view_broker(const struct config_view *view, const struct option_row *row, struct config_chain *ret_chain);
-/* Kafka's ConfigType of a row. */
-int8_t config_view_type(const struct option_row *row);
-
 #endif
