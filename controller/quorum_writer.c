@@ -79,13 +79,13 @@ static void work(struct loop_job *job)
     writer->err = err;
 }
 
-/* On the loop. Reports in the order in which things became durable; whoever is told may queue more. */
+/* On the loop. Reports in the order in which things became durable; whoever is told may queue more: it is begun when all is told,
+ * because until then `running` is in use. */
 static void done(struct loop_job *job)
 {
     struct quorum_writer *writer = CONTAINER_OF(job, struct quorum_writer, job);
     struct quorum_writer_work *running = &writer->running;
     const struct quorum_writer_events *events = &writer->events;
-    writer->is_running = false;
     if (writer->err != ERR_OK) {
         writer->is_failed = true;
         events->on_failed(events->ctx, writer->err, writer->what);
@@ -100,8 +100,9 @@ static void done(struct loop_job *job)
         if (running->has_snapshot) {
             events->on_snapshot_written(events->ctx, running->snapshot.index);
         }
-        quorum_writer_kick(writer);
     }
+    writer->is_running = false;
+    quorum_writer_kick(writer);
     if (!writer->is_running) {
         events->on_idle(events->ctx);
     }
