@@ -21,6 +21,7 @@
 #include "proto/kmsg/fetch.h"
 
 #define FETCH_VERSION_SESSIONS 7
+#define FETCH_VERSION_CURRENT_LEADER 12
 #define FETCH_VERSION_TOPIC_IDS 13
 /* Longest wait that a client may ask for: bounds what a client that has gone leaves behind. */
 #define FETCH_WAIT_MS_MAX 600000

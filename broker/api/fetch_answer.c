@@ -33,6 +33,9 @@ static bool fetch_answer_aborted(struct fetch *fetch, const struct fetch_part *p
 /* The newest leader that this broker knows, for clients whose idea is older (KIP-951). */
 static void fetch_answer_leader(const struct fetch_part *part, struct fetch_response_partition_data *data)
 {
+    if (part->fetch->request->api_version < FETCH_VERSION_CURRENT_LEADER) {
+        return;
+    }
     if (part->error != ERROR_NOT_LEADER_OR_FOLLOWER && part->error != ERROR_FENCED_LEADER_EPOCH) {
         return;
     }

@@ -21,6 +21,7 @@ enum list_offsets_time {
     LIST_EARLIEST_PENDING_UPLOAD = -6,
 };
 
+#define LIST_OFFSETS_VERSION_LEADER_EPOCH 4
 #define LIST_OFFSETS_VERSION_NOT_AVAILABLE 5
 
 struct list_part {
@@ -68,7 +69,9 @@ static void list_part_found(struct list_part *part, int64_t offset, int64_t time
 {
     part->answer->offset = offset;
     part->answer->timestamp = timestamp_ms;
-    part->answer->leader_epoch = leader_epoch;
+    if (part->list->request->api_version >= LIST_OFFSETS_VERSION_LEADER_EPOCH) {
+        part->answer->leader_epoch = leader_epoch;
+    }
     list_part_end(part, ERROR_NONE);
 }
 
