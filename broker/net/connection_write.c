@@ -4,8 +4,12 @@
 #include "broker/broker_metrics.h"
 #include "broker/net/connection_internal.h"
 #include "common/check.h"
+#include "common/seam/fs.h"
 
 #include <utlist.h>
+
+/* File ranges up to this size are copied into the gathering write. */
+#define COPIED_SLICE_BYTES 16384
 
 void connection_mark_dirty(struct connection *connection)
 {
@@ -24,24 +28,63 @@ void connection_unmark_dirty(struct connection *connection)
     }
 }
 
-/* Up to the next file range, over as many replies as are ready. */
-static size_t gather(const struct connection *connection, struct span spans[NET_WRITE_SPANS_MAX], size_t *ret_bytes)
+/* One call's worth of pieces. */
+struct gathering {
+    struct span spans[NET_WRITE_SPANS_MAX];
+    size_t span_count;
+    size_t bytes;
+    size_t scratch_bytes; /* used up of the set's scratch buffer */
+};
+
+/* Small file ranges are copied, so that they leave with what surrounds them: one call and one packet instead of three. The
+ * bytes are in the page cache, as for sendfile. After a partial write they are read again. */
+static bool gather_file(struct connection_set *set, struct gathering *gathering, const struct file_slice *slice)
 {
-    size_t count = 0;
-    size_t bytes = 0;
-    const struct connection_slot *slot = connection->first_slot;
-    for (; slot != NULL && slot->is_done && count < NET_WRITE_SPANS_MAX; slot = slot->next) {
-        struct span span = reply_output_next_span(&slot->output);
-        if (span.bytes > 0) {
-            spans[count++] = span;
-            bytes += span.bytes;
+    if (slice->bytes > COPIED_SLICE_BYTES || slice->bytes > CONNECTION_SCRATCH_BYTES - gathering->scratch_bytes) {
+        return false;
+    }
+    uint8_t *room = set->scratch + gathering->scratch_bytes;
+    size_t read_bytes = 0;
+    enum err err = file_pread(slice->file, room, slice->bytes, slice->pos, &read_bytes);
+    if (err != ERR_OK || read_bytes != slice->bytes) {
+        return false; /* sending it as a file tells what is wrong */
+    }
+    gathering->spans[gathering->span_count++] = span_make(room, read_bytes);
+    gathering->scratch_bytes += read_bytes;
+    gathering->bytes += read_bytes;
+    return true;
+}
+
+/* False when the gathering must end here: a large file range is due, or it is full. */
+static bool gather_reply(struct connection_set *set, struct gathering *gathering, const struct reply_output *output)
+{
+    struct reply_cursor cursor;
+    struct span span;
+    struct file_slice *slice = NULL;
+    reply_cursor_init(&cursor, output);
+    while (reply_cursor_next(&cursor, &span, &slice)) {
+        if (gathering->span_count == NET_WRITE_SPANS_MAX || gathering->bytes >= CONNECTION_WRITE_BYTES_MAX) {
+            return false;
         }
-        if (slot->output.cut_index < slot->output.cut_count || bytes >= CONNECTION_WRITE_BYTES_MAX) {
-            break;
+        if (slice == NULL) {
+            gathering->spans[gathering->span_count++] = span;
+            gathering->bytes += span.bytes;
+        } else if (!gather_file(set, gathering, slice)) {
+            return false;
         }
     }
-    *ret_bytes = bytes;
-    return count;
+    return true;
+}
+
+static void gather(const struct connection *connection, struct gathering *gathering)
+{
+    gathering->span_count = 0;
+    gathering->bytes = 0;
+    gathering->scratch_bytes = 0;
+    const struct connection_slot *slot = connection->first_slot;
+    while (slot != NULL && slot->is_done && gather_reply(connection->set, gathering, &slot->output)) {
+        slot = slot->next;
+    }
 }
 
 static void pop_sent(struct connection *connection)
@@ -52,46 +95,47 @@ static void pop_sent(struct connection *connection)
     }
 }
 
-static void advance_spans(struct connection *connection, size_t written_bytes)
+static void advance(struct connection *connection, size_t written_bytes)
 {
     while (written_bytes > 0) {
-        struct connection_slot *slot = connection->first_slot;
-        size_t bytes = reply_output_next_span(&slot->output).bytes;
-        bytes = bytes < written_bytes ? bytes : written_bytes;
-        reply_output_advance_span(&slot->output, bytes);
+        struct reply_output *output = &connection->first_slot->output;
+        size_t left_bytes = reply_output_left(output);
+        size_t bytes = written_bytes < left_bytes ? written_bytes : left_bytes;
+        reply_output_advance(output, bytes);
         written_bytes -= bytes;
         pop_sent(connection);
     }
 }
 
+/* The first piece is a file range that is not worth copying. */
+static enum err send_file(struct connection *connection, size_t *ret_want_bytes, size_t *ret_written_bytes)
+{
+    const struct file_slice *slice = reply_output_next_file(&connection->first_slot->output);
+    *ret_want_bytes = slice->bytes;
+    enum err err = socket_send_file(connection->socket, slice->file, slice->pos, slice->bytes, ret_written_bytes);
+    /* The file is shorter than what was promised: the frame can't be completed. */
+    return err == ERR_OK && *ret_written_bytes == 0 ? ERR_CORRUPT : err;
+}
+
 /* One call. *ret_is_full: the socket took less than it was given. */
 static enum err write_once(struct connection *connection, size_t *ret_written_bytes, bool *ret_is_full)
 {
-    struct reply_output *first = &connection->first_slot->output;
-    struct file_slice *slice = reply_output_next_file(first);
+    struct gathering gathering;
+    size_t want_bytes = 0;
     size_t written_bytes = 0;
-    if (slice != NULL) {
-        size_t want_bytes = slice->bytes;
-        enum err err = socket_send_file(connection->socket, slice->file, slice->pos, want_bytes, &written_bytes);
-        if (err == ERR_OK && written_bytes == 0) {
-            err = ERR_CORRUPT; /* the file is shorter than what was promised: the frame can't be completed */
-        }
-        if (err != ERR_OK) {
-            return err;
-        }
-        reply_output_advance_file(first, written_bytes);
-        *ret_is_full = written_bytes < want_bytes;
+    enum err err = ERR_OK;
+    gather(connection, &gathering);
+    if (gathering.span_count == 0) {
+        err = send_file(connection, &want_bytes, &written_bytes);
     } else {
-        struct span spans[NET_WRITE_SPANS_MAX];
-        size_t want_bytes = 0;
-        size_t count = gather(connection, spans, &want_bytes);
-        enum err err = socket_writev(connection->socket, spans, count, &written_bytes);
-        if (err != ERR_OK) {
-            return err;
-        }
-        advance_spans(connection, written_bytes);
-        *ret_is_full = written_bytes < want_bytes;
+        want_bytes = gathering.bytes;
+        err = socket_writev(connection->socket, gathering.spans, gathering.span_count, &written_bytes);
     }
+    if (err != ERR_OK) {
+        return err;
+    }
+    advance(connection, written_bytes);
+    *ret_is_full = written_bytes < want_bytes;
     *ret_written_bytes = written_bytes;
     return ERR_OK;
 }

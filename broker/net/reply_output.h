@@ -26,12 +26,22 @@ struct reply_output {
 /* Frees what is left of it. Zeroed memory is an empty output. */
 void reply_output_done(struct reply_output *output);
 bool reply_output_is_sent(const struct reply_output *output);
-/* What of the buffer goes next; empty when a file range is due or all is sent. */
-struct span reply_output_next_span(const struct reply_output *output);
 /* The file range that goes next, or NULL. */
 struct file_slice *reply_output_next_file(const struct reply_output *output);
-/* `bytes` of the next span, or of the next file range, have been sent. */
-void reply_output_advance_span(struct reply_output *output, size_t bytes);
-void reply_output_advance_file(struct reply_output *output, size_t bytes);
+/* `bytes` of what goes next, over buffer and file ranges alike, have been sent. */
+void reply_output_advance(struct reply_output *output, size_t bytes);
+
+/* Walks over what is left of an output without changing it. */
+struct reply_cursor {
+    const struct reply_output *output;
+    size_t pos;
+    size_t cut_index;
+};
+
+void reply_cursor_init(struct reply_cursor *cursor, const struct reply_output *output);
+/* The next piece: a span, or (then *ret_span is empty) a file range. False at the end. */
+bool reply_cursor_next(struct reply_cursor *cursor, struct span *ret_span, struct file_slice **ret_slice);
+/* Bytes that are left, buffer and files. */
+size_t reply_output_left(const struct reply_output *output);
 
 #endif

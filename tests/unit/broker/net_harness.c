@@ -251,13 +251,21 @@ void net_harness_wait_connections(struct net_harness *harness, size_t count)
     }
 }
 
-bool net_harness_log_has(struct net_harness *harness, const char *text)
+size_t net_harness_log_count(struct net_harness *harness, const char *text)
 {
+    size_t count = 0;
     pthread_mutex_lock(&harness->lock);
     harness->log[harness->log_bytes] = '\0';
-    bool has = strstr(harness->log, text) != NULL;
+    for (const char *at = harness->log; (at = strstr(at, text)) != NULL; at++) {
+        count++;
+    }
     pthread_mutex_unlock(&harness->lock);
-    return has;
+    return count;
+}
+
+bool net_harness_log_has(struct net_harness *harness, const char *text)
+{
+    return net_harness_log_count(harness, text) > 0;
 }
 
 struct reply_args {

@@ -71,6 +71,7 @@ void net_harness_wait_requests(struct net_harness *harness, size_t count);
 size_t net_harness_request_count(struct net_harness *harness);
 /* Waits until the worker has this many connections. */
 void net_harness_wait_connections(struct net_harness *harness, size_t count);
+size_t net_harness_log_count(struct net_harness *harness, const char *text);
 bool net_harness_log_has(struct net_harness *harness, const char *text);
 
 /* Answers request `index` with a frame that holds `payload`. */

@@ -3,7 +3,6 @@
 #include "common/check.h"
 #include "common/mem.h"
 #include "common/seam/clock.h"
-#include "common/seam/fs.h"
 #include "common/seam/net.h"
 #include "net_harness.h"
 #include "tests/support/prop.h"
@@ -196,11 +195,7 @@ static void many_bad_clients_are_logged_a_few_times(void **state)
     net_harness_wait_requests(harness, 1);
     net_harness_reply(harness, 0, "ok", 2);
     expect_reply(good, "ok", 2);
-    size_t lines = 0;
-    for (const char *at = harness->log; (at = strstr(at, "bad_frame")) != NULL; at++) {
-        lines++;
-    }
-    assert_int_equal(lines, LOG_LIMIT_BURST);
+    assert_int_equal(net_harness_log_count(harness, "bad_frame"), LOG_LIMIT_BURST);
     close(good);
     net_harness_stop(harness);
 }
@@ -237,107 +232,6 @@ static void dead_peer_leaves_its_request_alive(void **state)
     expect_reply(other, "third", 5);
     close(other);
     net_harness_stop(harness);
-}
-
-#define FILE_BYTES (6u << 20)
-
-struct file_reply {
-    struct file *file;
-    size_t index;
-};
-
-/* head "HEAD", file[0, n), "MID", file[100, 1100), "" at the end */
-static void reply_with_files(struct net_harness *harness, void *ctx)
-{
-    const struct file_reply *args = ctx;
-    struct reply_output output = {.bytes = 4 + 4 + 3, .cut_count = 2};
-    output.data = mem_alloc(output.bytes);
-    be32_put(output.data, 4 + FILE_BYTES + 3 + 1000);
-    memcpy(output.data + 4, "HEADMID", 7);
-    output.cuts = mem_array(2, sizeof(output.cuts[0]));
-    struct file_slice *slices[2] = {MEM_NEW(struct file_slice), MEM_NEW(struct file_slice)};
-    *slices[0] = (struct file_slice){file_ref(args->file), 0, FILE_BYTES};
-    *slices[1] = (struct file_slice){file_ref(args->file), 100, 1000};
-    output.cuts[0] = (struct writer_cut){8, slices[0], FILE_BYTES};
-    output.cuts[1] = (struct writer_cut){11, slices[1], 1000};
-    struct request *request = harness->requests[args->index];
-    harness->requests[args->index] = NULL;
-    connection_reply(request, &output);
-}
-
-static struct file *make_file(struct net_harness *harness, char *path, uint8_t *content)
-{
-    for (size_t i = 0; i < FILE_BYTES; i++) {
-        content[i] = (uint8_t)(i * 7 + i / 251);
-    }
-    close(mkstemp(path));
-    struct file *file = NULL;
-    assert_int_equal(fs_open(harness->posix->env.fs, path, FS_OPEN_WRITE | FS_OPEN_CREATE, &file), ERR_OK);
-    struct span span = span_make(content, FILE_BYTES);
-    assert_int_equal(file_pwritev(file, &span, 1, 0), ERR_OK);
-    unlink(path);
-    return file;
-}
-
-/* A reply of buffer and file ranges, larger than every socket buffer, to a slow reader: every byte is right, replies around it
- * keep their places, the file is closed after the last byte. */
-static void file_slices_survive_partial_writes(void **state)
-{
-    (void)state;
-    struct net_harness_config config = net_harness_defaults();
-    struct net_harness *harness = net_harness_start(&config);
-    uint8_t *content = mem_alloc(FILE_BYTES);
-    char path[] = "/tmp/test_connection_XXXXXX";
-    struct file *file = make_file(harness, path, content);
-    int fd = net_client_connect(harness);
-    for (size_t i = 0; i < 3; i++) {
-        net_client_send_frame(fd, "12345678", 8);
-    }
-    net_harness_wait_requests(harness, 3);
-    net_harness_reply(harness, 2, "after", 5);
-    struct file_reply args = {file, 1};
-    net_harness_run(harness, reply_with_files, &args);
-    net_harness_reply(harness, 0, "before", 6);
-    expect_reply(fd, "before", 6);
-    size_t bytes = 0;
-    uint8_t *got = net_client_receive_frame(fd, &bytes);
-    assert_int_equal(bytes, 4 + FILE_BYTES + 3 + 1000);
-    assert_memory_equal(got, "HEAD", 4);
-    assert_memory_equal(got + 4, content, FILE_BYTES);
-    assert_memory_equal(got + 4 + FILE_BYTES, "MID", 3);
-    assert_memory_equal(got + 4 + FILE_BYTES + 3, content + 100, 1000);
-    free(got);
-    expect_reply(fd, "after", 5);
-    assert_int_equal(atomic_load(&file->reference_count), 1);
-    close(fd);
-    file_unref(file);
-    net_harness_stop(harness);
-    mem_free(content);
-}
-
-/* A peer that goes in the middle of a file: the references go with it. */
-static void file_slices_are_freed_with_a_dead_peer(void **state)
-{
-    (void)state;
-    struct net_harness_config config = net_harness_defaults();
-    struct net_harness *harness = net_harness_start(&config);
-    uint8_t *content = mem_alloc(FILE_BYTES);
-    char path[] = "/tmp/test_connection_XXXXXX";
-    struct file *file = make_file(harness, path, content);
-    int fd = net_client_connect(harness);
-    net_client_send_frame(fd, "12345678", 8);
-    net_harness_wait_requests(harness, 1);
-    struct file_reply args = {file, 0};
-    net_harness_run(harness, reply_with_files, &args);
-    uint8_t some[100];
-    net_client_receive(fd, some, sizeof(some));
-    close(fd);
-    net_harness_wait_connections(harness, 0);
-    assert_int_equal(atomic_load(&file->reference_count), 1);
-    assert_int_equal(memory_budget_used(&harness->budget), 0);
-    file_unref(file);
-    net_harness_stop(harness);
-    mem_free(content);
 }
 
 /* A client without a request is closed after the idle time; so is one that stops inside a request or takes no replies. */
@@ -585,8 +479,6 @@ int main(void)
         cmocka_unit_test(bad_first_bytes_close_with_a_reason),
         cmocka_unit_test(many_bad_clients_are_logged_a_few_times),
         cmocka_unit_test(dead_peer_leaves_its_request_alive),
-        cmocka_unit_test(file_slices_survive_partial_writes),
-        cmocka_unit_test(file_slices_are_freed_with_a_dead_peer),
         cmocka_unit_test(deadlines_close_what_stalls),
         cmocka_unit_test(throttling_mutes_reading),
         cmocka_unit_test(handler_may_close_the_connection),
