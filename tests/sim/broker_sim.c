@@ -51,6 +51,7 @@ struct run {
     struct loop_task start_task;
     uint64_t ready_count;
     uint64_t failed_count;
+    uint64_t abort_count;
     bool is_ready;
     bool is_stopped;
 };
@@ -161,14 +162,27 @@ static void end_producers(struct run *run)
 
 /* ---- one run ---- */
 
+/* The one abort that is right: the metadata's disk failed (correctness.md 7), and the process says so. */
+static bool is_rightful_abort(const char *sentence)
+{
+    return strstr(sentence, "controller.c") != NULL && strstr(sentence, "on_fatal") != NULL;
+}
+
 static bool has_violation(void *ctx)
 {
-    return ((const struct run *)ctx)->checker.violation_count > 0;
+    struct run *run = (struct run *)ctx;
+    if (run->node->abort_count > run->abort_count) {
+        run->abort_count = run->node->abort_count;
+        if (!is_rightful_abort(run->node->abort_sentence)) {
+            broker_checker_violation(&run->checker, "the process aborted: %s", run->node->abort_sentence);
+        }
+    }
+    return run->checker.violation_count > 0;
 }
 
 static bool is_through_or_wrong(void *ctx)
 {
-    const struct run *run = (const struct run *)ctx;
+    struct run *run = (struct run *)ctx;
     for (unsigned i = 0; i < SIM_PRODUCERS; i++) {
         if (!script_producer_is_through(run->producers[i])) {
             return has_violation(ctx);
@@ -283,11 +297,11 @@ static void print_run(const struct run *run, uint64_t seed, const char *problem)
     }
     printf("# seed=%" PRIu64 " result=\"%s\" durability=%s seconds=%" PRIu64 " events=%" PRIu64 " acknowledged=%" PRIu64
            " read=%" PRIu64 " retries=%" PRIu64 " starts=%" PRIu64 " ready=%" PRIu64 " failed=%" PRIu64
-           " faults: %s log_lines=%" PRIu64 " hash=%016" PRIx64 "\n",
+           " aborted=%" PRIu64 " faults: %s log_lines=%" PRIu64 " hash=%016" PRIx64 "\n",
            seed, problem == NULL ? "ok" : problem, run->script_options.is_cached ? "cached" : "synced",
            run->world.now_us / SIM_SECOND_US, run->world.event_count, run->checker.acknowledged_count,
-           run->checker.read_count, retry_count, run->node->start_count, run->ready_count, run->failed_count, faults,
-           run->world.trace.line_count, run->world.trace.hash);
+           run->checker.read_count, retry_count, run->node->start_count, run->ready_count, run->failed_count,
+           run->abort_count, faults, run->world.trace.line_count, run->world.trace.hash);
 }
 
 /* ---- the test ---- */

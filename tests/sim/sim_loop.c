@@ -197,6 +197,15 @@ static bool has_ready_watch(const struct sim_loop *loop)
     return false;
 }
 
+static void ready_forget(struct sim_loop *loop)
+{
+    plain_free(loop->ready);
+    plain_free(loop->ready_events);
+    loop->ready = NULL;
+    loop->ready_events = NULL;
+    loop->ready_count = 0;
+}
+
 /* Calls the watches that are ready now, in an order drawn from the seed. A callback may stop any watch; one that an earlier
  * callback has made unready is still called, as epoll would. */
 static void run_ready(struct sim_loop *loop)
@@ -204,8 +213,11 @@ static void run_ready(struct sim_loop *loop)
     struct sim_watch *watch = NULL;
     size_t count = 0;
     DL_COUNT(loop->watches, watch, count);
+    ready_forget(loop); /* of a turn that was aborted */
     struct sim_watch **ready = (struct sim_watch **)plain_zalloc(count * sizeof(*ready));
     unsigned *events = (unsigned *)plain_zalloc(count * sizeof(*events));
+    loop->ready = ready;
+    loop->ready_events = events;
     size_t ready_count = 0;
     DL_FOREACH (loop->watches, watch) {
         unsigned ready_events = watch->events & watch->possible(watch);
@@ -218,17 +230,13 @@ static void run_ready(struct sim_loop *loop)
             ready_count++;
         }
     }
-    loop->ready = ready;
     loop->ready_count = ready_count;
     for (size_t i = 0; i < ready_count; i++) {
         if (ready[i] != NULL && (ready[i]->events & events[i]) != 0) {
             ready[i]->on_event(ready[i], ready[i]->events & events[i]);
         }
     }
-    loop->ready = NULL;
-    loop->ready_count = 0;
-    plain_free(ready);
-    plain_free(events);
+    ready_forget(loop);
 }
 
 /* ---- the turn ---- */
@@ -285,6 +293,16 @@ static void turn_running(struct sim_loop *loop)
     }
 }
 
+static void run_turn(void *ctx)
+{
+    struct sim_loop *loop = (struct sim_loop *)ctx;
+    if (loop->state == SIM_LOOP_RUNNING) {
+        turn_running(loop);
+    } else {
+        turn_draining(loop);
+    }
+}
+
 static void wake_for_what_is_left(struct sim_loop *loop)
 {
     bool has_tasks = loop->posted.first != NULL || loop->deferred.first != NULL;
@@ -317,15 +335,9 @@ static void on_turn(struct loop_timer *event)
         return;
     }
     sim_trace_write(&world->trace, world->now_us, sim->options.who, "turn %s", loop->name);
-    struct sim_mem_owner *before = sim_runtime_enter(sim);
     loop->is_turning = true;
-    if (loop->state == SIM_LOOP_RUNNING) {
-        turn_running(loop);
-    } else {
-        turn_draining(loop);
-    }
+    (void)sim_runtime_run(sim, run_turn, loop);
     loop->is_turning = false;
-    sim_runtime_leave(sim, before);
     loop->busy_until_us =
         world->now_us + sim_world_draw_us(world, 1, TURN_US_MOST) + fs_sim_take_latency_us(sim->options.disk);
     wake_for_what_is_left(loop);
@@ -362,6 +374,7 @@ void sim_loop_free(struct sim_loop *loop)
     while (loop->watches != NULL) {
         sim_watch_stop(loop->watches);
     }
+    ready_forget(loop);
     timer_heap_done(&loop->timers);
     DL_DELETE(loop->runtime->loops, loop);
     plain_free(loop);

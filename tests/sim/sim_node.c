@@ -1,6 +1,9 @@
 #include "tests/sim/sim_node.h"
 
+#include "tests/sim/sim_runtime_internal.h"
 #include "tests/support/plain_mem.h"
+
+#include <stdio.h>
 
 #define POOL_THREADS_DEFAULT 4u
 #define CPU_COUNT_DEFAULT 2u
@@ -72,7 +75,7 @@ void sim_node_free(struct sim_node *node)
 
 static bool has_code_on_stack(const struct sim_node *node)
 {
-    return node->code_depth > 0 || (node->runtime != NULL && sim_runtime_is_running(node->runtime));
+    return node->runtime != NULL && sim_runtime_is_running(node->runtime);
 }
 
 static void do_power_loss(struct sim_node *node, enum fs_sim_crash_mode mode)
@@ -110,14 +113,33 @@ static void after_code(void *ctx)
     }
 }
 
+/* abort() by a failed CHECK: the process is gone, the machine lives. */
+static void on_abort(void *ctx, const char *sentence)
+{
+    struct sim_node *node = (struct sim_node *)ctx;
+    node->abort_count++;
+    (void)snprintf(node->abort_sentence, sizeof(node->abort_sentence), "%s", sentence);
+    sim_trace_write(&node->world->trace, node->world->now_us, node->options.name, "abort %s", sentence);
+    node->is_kill_wanted = true;
+}
+
+struct node_code {
+    struct sim_node *node;
+    sim_node_code_fn code;
+    void *ctx;
+};
+
+static void run_code(void *ctx)
+{
+    const struct node_code *code = (const struct node_code *)ctx;
+    code->code(code->node, code->ctx);
+}
+
 void sim_node_run(struct sim_node *node, sim_node_code_fn code, void *ctx)
 {
     CHECK(node->state == SIM_NODE_RUNNING);
-    struct sim_mem_owner *before = sim_mem_enter(&node->memory);
-    node->code_depth++;
-    code(node, ctx);
-    node->code_depth--;
-    (void)sim_mem_enter(before);
+    struct node_code node_code = {.node = node, .code = code, .ctx = ctx};
+    (void)sim_runtime_run(node->runtime, run_code, &node_code);
     after_code(node);
 }
 
@@ -135,6 +157,7 @@ void sim_node_start(struct sim_node *node, sim_node_code_fn boot, void *ctx)
         .pool_threads = node->options.pool_threads == 0 ? POOL_THREADS_DEFAULT : node->options.pool_threads,
         .cpu_count = node->options.cpu_count == 0 ? CPU_COUNT_DEFAULT : node->options.cpu_count,
         .after_turn = after_code,
+        .on_abort = on_abort,
         .ctx = node,
     });
     logger_init(&node->logger, &node->clock.base, node->options.log_level, log_to_trace, node);

@@ -16,6 +16,7 @@
 
 #include "common/logger.h"
 #include "common/seam/env.h"
+#include "tests/sim/sim_abort.h"
 #include "tests/sim/sim_clock.h"
 #include "tests/sim/sim_mem.h"
 #include "tests/sim/sim_net.h"
@@ -57,8 +58,9 @@ struct sim_node {
     enum fs_sim_crash_mode wanted_mode;
     /* What happens when the disk's crash_at strikes: FS_SIM_CRASH_KILL only the process dies, else the power goes. */
     enum fs_sim_crash_mode in_call_mode;
-    unsigned code_depth; /* sim_node_run on the stack */
-    void *ctx;           /* the test's */
+    uint64_t abort_count;                          /* processes that ended by a failed CHECK */
+    char abort_sentence[SIM_ABORT_SENTENCE_BYTES]; /* of the last */
+    void *ctx;                                     /* the test's */
     /* The process has just died; what it held is gone. May be NULL. */
     void (*on_death)(struct sim_node *node);
 };

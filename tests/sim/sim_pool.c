@@ -62,6 +62,12 @@ static void on_end(struct loop_timer *event)
     pool_start_next(sim);
 }
 
+static void run_work(void *ctx)
+{
+    struct loop_job *job = (struct loop_job *)ctx;
+    job->work(job);
+}
+
 static void on_work(struct loop_timer *event)
 {
     struct sim_job *sim_job = CONTAINER_OF(event, struct sim_job, event);
@@ -73,9 +79,7 @@ static void on_work(struct loop_timer *event)
     }
     sim_trace_write(&world->trace, world->now_us, sim->options.who, "job");
     (void)fs_sim_take_latency_us(sim->options.disk);
-    struct sim_mem_owner *before = sim_runtime_enter(sim);
-    sim_job->job->work(sim_job->job);
-    sim_runtime_leave(sim, before);
+    (void)sim_runtime_run(sim, run_work, sim_job->job);
     uint64_t duration_us = fs_sim_take_latency_us(sim->options.disk) + sim_world_draw_us(world, 1, JOB_END_US_MOST);
     sim_job->event.fire = on_end;
     sim_world_set(world, &sim_job->event, world->now_us + duration_us);

@@ -10,17 +10,19 @@ static struct sim_runtime *runtime_of(struct runtime *runtime)
     return CONTAINER_OF(runtime, struct sim_runtime, base);
 }
 
-struct sim_mem_owner *sim_runtime_enter(struct sim_runtime *sim)
+bool sim_runtime_run(struct sim_runtime *sim, void (*code)(void *ctx), void *ctx)
 {
+    unsigned depth = sim->depth;
+    struct sim_mem_owner *before = sim_mem_enter(sim->options.owner);
     sim->depth++;
-    return sim_mem_enter(sim->options.owner);
-}
-
-void sim_runtime_leave(struct sim_runtime *sim, struct sim_mem_owner *before)
-{
-    CHECK(sim->depth > 0);
-    sim->depth--;
+    struct sim_abort aborted;
+    bool is_whole = sim_abort_catch(&aborted, code, ctx);
+    sim->depth = depth;
     (void)sim_mem_enter(before);
+    if (!is_whole && sim->options.on_abort != NULL) {
+        sim->options.on_abort(sim->options.ctx, aborted.sentence);
+    }
+    return is_whole;
 }
 
 void sim_runtime_after_turn(struct sim_runtime *sim)

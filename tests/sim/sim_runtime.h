@@ -32,6 +32,8 @@ struct sim_runtime_options {
     unsigned cpu_count;          /* > 0 */
     /* After each iteration and each job: the node looks whether it was to die. It may free the runtime. */
     void (*after_turn)(void *ctx);
+    /* A CHECK of the product failed in it: the process has aborted. Its code is off the stack. */
+    void (*on_abort)(void *ctx, const char *sentence);
     void *ctx;
 };
 

@@ -5,6 +5,7 @@
 #ifndef TESTS_SIM_SIM_RUNTIME_INTERNAL_H
 #define TESTS_SIM_SIM_RUNTIME_INTERNAL_H
 
+#include "tests/sim/sim_abort.h"
 #include "tests/sim/sim_runtime.h"
 
 #define SIM_LOOP_NAME_BYTES 16
@@ -35,6 +36,7 @@ struct sim_loop {
     void *step_ctx;
     struct sim_watch *watches; /* utlist DL */
     struct sim_watch **ready;  /* of the iteration that runs; NULL where one was stopped */
+    unsigned *ready_events;
     size_t ready_count;
     struct sim_end_hook *end_hooks; /* utlist DL */
     struct sim_loop *prev;
@@ -53,9 +55,8 @@ struct sim_runtime {
     uint64_t paused_until_us;
 };
 
-/* Begins and ends running code of the node. */
-struct sim_mem_owner *sim_runtime_enter(struct sim_runtime *sim);
-void sim_runtime_leave(struct sim_runtime *sim, struct sim_mem_owner *before);
+/* Runs code of the node: with its memory, and caught when it aborts. False: it has aborted. */
+bool sim_runtime_run(struct sim_runtime *sim, void (*code)(void *ctx), void *ctx);
 /* Calls after_turn when no code of the node is on the stack any more; the runtime may be gone afterwards. */
 void sim_runtime_after_turn(struct sim_runtime *sim);
 
