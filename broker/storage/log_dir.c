@@ -80,12 +80,27 @@ static enum err inspect(struct env *env, const char *path, struct log_dir_meta *
     return err;
 }
 
+/* The new directory's own name must outlive a power loss too. */
+static enum err make_dir(struct log_dir *dir)
+{
+    enum err err = fs_mkdir(dir->env->fs, dir->path);
+    if (err != ERR_OK) {
+        return err == ERR_EXISTS ? ERR_OK : err;
+    }
+    const char *slash = strrchr(dir->path, '/');
+    int parent_bytes = slash == dir->path ? 1 : (int)(slash == NULL ? 0 : slash - dir->path);
+    char *parent = slash == NULL ? mem_strdup(".") : mem_format("%.*s", parent_bytes, dir->path);
+    err = fs_sync_dir(dir->env->fs, parent);
+    mem_free(parent);
+    return err;
+}
+
 static enum err lock(struct log_dir *dir, bool exists, struct option_problem *problem)
 {
     struct store_path path = store_path_join(dir->path, LOG_DIR_LOCK_FILE);
     if (!exists) {
-        enum err err = fs_mkdir(dir->env->fs, dir->path);
-        if (err != ERR_OK && err != ERR_EXISTS) {
+        enum err err = make_dir(dir);
+        if (err != ERR_OK) {
             return refuse(problem, err, "can't make the directory %.300s: %s", dir->path, err_text(err));
         }
     }
@@ -143,7 +158,11 @@ enum err log_dir_open(struct env *env, const char *path, struct log_dir **ret_di
     struct log_dir *dir = MEM_NEW(struct log_dir);
     bool exists = false;
     dir->env = env;
-    dir->path = mem_strdup(path);
+    size_t path_bytes = strlen(path);
+    while (path_bytes > 1 && path[path_bytes - 1] == '/') {
+        path_bytes--;
+    }
+    dir->path = mem_format("%.*s", (int)path_bytes, path);
     atomic_init(&dir->is_failed, false);
     offset_checkpoint_init(&dir->recovery_points);
     offset_checkpoint_init(&dir->high_watermarks);
