@@ -22,17 +22,17 @@ static bool is_named_twice(const struct config_item *items, size_t count, size_t
 }
 
 typedef bool (*decide_fn)(struct decision *decision, int8_t resource_type, struct span resource_name,
-                          const struct config_change *changes, size_t change_count, struct control_result *ret_result);
+                          const struct config_change *changes, size_t change_count, struct decision_result *ret_result);
 
-static struct control_result decide_one(struct api_call *call, const struct config_item *items, size_t count,
-                                        size_t index, decide_fn decide)
+static struct decision_result decide_one(struct api_call *call, const struct config_item *items, size_t count,
+                                         size_t index, decide_fn decide)
 {
     const struct config_item *item = &items[index];
-    struct control_result outcome = {0};
+    struct decision_result outcome = {0};
     size_t first_record = call->decision.records->count;
     if (is_named_twice(items, count, index)) {
-        (void)control_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST, "Resource '%.*s' is named twice.",
-                             CONTROL_TEXT(item->name));
+        (void)decision_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST, "Resource '%.*s' is named twice.",
+                              DECISION_TEXT(item->name));
     } else if (decide(&call->decision, item->type, item->name, item->changes, item->change_count, &outcome)) {
         api_call_advance(call, first_record, &outcome);
     }
@@ -86,7 +86,7 @@ enum err admin_incremental_alter_configs(struct api_call *call)
     }
     response.responses_count = request.resources_count;
     for (size_t i = 0; i < request.resources_count; i++) {
-        struct control_result outcome = decide_one(call, items, request.resources_count, i, config_control_change);
+        struct decision_result outcome = decide_one(call, items, request.resources_count, i, config_control_change);
         response.responses[i].error_code = outcome.code;
         response.responses[i].error_message = outcome.message;
         response.responses[i].resource_type = items[i].type;
@@ -128,7 +128,7 @@ enum err admin_alter_configs(struct api_call *call)
     }
     response.responses_count = request.resources_count;
     for (size_t i = 0; i < request.resources_count; i++) {
-        struct control_result outcome = decide_one(call, items, request.resources_count, i, config_control_replace);
+        struct decision_result outcome = decide_one(call, items, request.resources_count, i, config_control_replace);
         response.responses[i].error_code = outcome.code;
         response.responses[i].error_message = outcome.message;
         response.responses[i].resource_type = items[i].type;

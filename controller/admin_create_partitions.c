@@ -19,7 +19,7 @@ static void add_to_one(struct api_call *call, const struct create_partitions_req
                        uint32_t *budget, topic_result *result)
 {
     const request_topic *topic = &request->topics[index];
-    struct control_result outcome = {0};
+    struct decision_result outcome = {0};
     size_t first_record = call->decision.records->count;
     struct topic_assignment *assignments = NULL;
     if (topic->assignments != NULL) {
@@ -35,8 +35,8 @@ static void add_to_one(struct api_call *call, const struct create_partitions_req
     }
     api_call_draw_seed(call);
     if (is_named_twice(request, index)) {
-        (void)control_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST, "Topic '%.*s' is named twice.",
-                             CONTROL_TEXT(topic->name));
+        (void)decision_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST, "Topic '%.*s' is named twice.",
+                              DECISION_TEXT(topic->name));
     } else if (topic_control_add_partitions(&call->decision, topic->name, topic->count, assignments,
                                             topic->assignments_count, budget, &outcome)) {
         api_call_advance(call, first_record, &outcome);

@@ -80,15 +80,15 @@ static void describe_configs(struct api_call *call, const struct topic_wish *wis
 static void create_one(struct api_call *call, const struct create_topics_request *request, size_t index,
                        uint32_t *budget, topic_result *result)
 {
-    struct control_result outcome = {0};
+    struct decision_result outcome = {0};
     struct topic_created created = {0};
     struct topic_wish wish;
     size_t first_record = call->decision.records->count;
     result->name = request->topics[index].name;
     api_call_draw_seed(call);
     if (is_named_twice(request, index)) {
-        (void)control_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST, "Topic '%.*s' is named twice.",
-                             CONTROL_TEXT(result->name));
+        (void)decision_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST, "Topic '%.*s' is named twice.",
+                              DECISION_TEXT(result->name));
     } else if (!make_wish(call, &request->topics[index], &wish)) {
         outcome.code = ERROR_UNKNOWN_SERVER_ERROR;
     } else if (topic_control_create(&call->decision, &wish, budget, &created, &outcome)) {
@@ -136,7 +136,7 @@ void controller_api_auto_create(struct api_call *call, const struct controller_a
     uint32_t budget = TOPIC_PARTITIONS_PER_REQUEST_MAX;
     CHECK(request->name_count <= CONTROLLER_AUTO_CREATE_TOPICS_MAX);
     for (uint32_t i = 0; i < request->name_count; i++) {
-        struct control_result outcome = {0};
+        struct decision_result outcome = {0};
         struct topic_created created;
         size_t first_record = call->decision.records->count;
         struct topic_wish wish = {

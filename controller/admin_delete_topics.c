@@ -44,19 +44,19 @@ static void delete_one(struct api_call *call, const struct delete_topics_request
 {
     const topic_state *state = &request->topics[index];
     bool by_id = span_is_null(state->name);
-    struct control_result outcome = {0};
+    struct decision_result outcome = {0};
     const struct image_topic *topic = NULL;
     size_t first_record = call->decision.records->count;
     result->name = state->name;
     result->topic_id = state->topic_id;
     if (!by_id && !uuid_is_zero(state->topic_id)) {
-        (void)control_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST,
-                             "Name either the topic or its id, not both.");
+        (void)decision_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST,
+                              "Name either the topic or its id, not both.");
     } else if (by_id && uuid_is_zero(state->topic_id)) {
-        (void)control_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST,
-                             "Neither a topic name nor an id was given.");
+        (void)decision_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST,
+                              "Neither a topic name nor an id was given.");
     } else if (is_named_twice(request, index)) {
-        (void)control_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST, "A topic is named twice.");
+        (void)decision_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST, "A topic is named twice.");
     } else if (topic_control_delete(&call->decision, state->name, state->topic_id, by_id, &topic, &outcome)) {
         /* Copied: the topic goes with the image that the next item replaces. */
         result->name = arena_copy(call->decision.arena, topic->name);

@@ -101,33 +101,33 @@ static void take_over_partition(void *ctx, const struct image_topic *topic, stru
 }
 
 static bool check_endpoints(struct decision *decision, const struct controller_registration *registration,
-                            struct control_result *ret_result)
+                            struct decision_result *ret_result)
 {
     if (registration->endpoint_count == 0 || registration->endpoint_count > IMAGE_ENDPOINTS_MAX) {
-        return control_refuse(decision, ret_result, ERROR_INVALID_REGISTRATION,
-                              "Broker %" PRId32 " names %" PRIu32
-                              " advertised listeners; between 1 and %d are possible: see advertised.listeners.",
-                              registration->broker_id, registration->endpoint_count, IMAGE_ENDPOINTS_MAX);
+        return decision_refuse(decision, ret_result, ERROR_INVALID_REGISTRATION,
+                               "Broker %" PRId32 " names %" PRIu32
+                               " advertised listeners; between 1 and %d are possible: see advertised.listeners.",
+                               registration->broker_id, registration->endpoint_count, IMAGE_ENDPOINTS_MAX);
     }
     for (uint32_t i = 0; i < registration->endpoint_count; i++) {
         if (registration->endpoints[i].host.bytes == 0 || registration->endpoints[i].port == 0) {
-            return control_refuse(decision, ret_result, ERROR_INVALID_REGISTRATION,
-                                  "Listener %.*s of broker %" PRId32
-                                  " has no address that clients could reach: set advertised.listeners.",
-                                  CONTROL_TEXT(registration->endpoints[i].listener_name), registration->broker_id);
+            return decision_refuse(decision, ret_result, ERROR_INVALID_REGISTRATION,
+                                   "Listener %.*s of broker %" PRId32
+                                   " has no address that clients could reach: set advertised.listeners.",
+                                   DECISION_TEXT(registration->endpoints[i].listener_name), registration->broker_id);
         }
     }
     return true;
 }
 
 static bool check_directories(struct decision *decision, const struct controller_registration *registration,
-                              struct control_result *ret_result)
+                              struct decision_result *ret_result)
 {
     if (registration->directory_count == 0 || registration->directory_count > IMAGE_DIRECTORIES_MAX) {
-        return control_refuse(decision, ret_result, ERROR_INVALID_REGISTRATION,
-                              "Broker %" PRId32 " has %" PRIu32
-                              " log directories online; between 1 and %d are possible: see log.dirs.",
-                              registration->broker_id, registration->directory_count, IMAGE_DIRECTORIES_MAX);
+        return decision_refuse(decision, ret_result, ERROR_INVALID_REGISTRATION,
+                               "Broker %" PRId32 " has %" PRIu32
+                               " log directories online; between 1 and %d are possible: see log.dirs.",
+                               registration->broker_id, registration->directory_count, IMAGE_DIRECTORIES_MAX);
     }
     char text[UUID_TEXT_BYTES];
     for (uint32_t i = 0; i < image_broker_count(decision->image); i++) {
@@ -135,10 +135,10 @@ static bool check_directories(struct decision *decision, const struct controller
         for (uint32_t j = 0; other->id != registration->broker_id && j < other->directory_count; j++) {
             if (has_directory(registration, other->directories[j])) {
                 uuid_format(other->directories[j], text);
-                return control_refuse(decision, ret_result, ERROR_INVALID_REGISTRATION,
-                                      "Directory %s of broker %" PRId32 " is registered by broker %" PRId32
-                                      ": was it copied? Each node needs directories of its own.",
-                                      text, registration->broker_id, other->id);
+                return decision_refuse(decision, ret_result, ERROR_INVALID_REGISTRATION,
+                                       "Directory %s of broker %" PRId32 " is registered by broker %" PRId32
+                                       ": was it copied? Each node needs directories of its own.",
+                                       text, registration->broker_id, other->id);
             }
         }
     }
@@ -146,7 +146,7 @@ static bool check_directories(struct decision *decision, const struct controller
 }
 
 bool broker_control_register(struct decision *decision, const struct controller_registration *registration,
-                             int64_t *ret_epoch, struct control_result *ret_result)
+                             int64_t *ret_epoch, struct decision_result *ret_result)
 {
     const struct image_broker *before = image_find_broker(decision->image, registration->broker_id);
     if (before != NULL && uuid_equal(before->incarnation_id, registration->incarnation_id)) {
@@ -154,9 +154,9 @@ bool broker_control_register(struct decision *decision, const struct controller_
         return true;
     }
     if (registration->broker_id < 0 || uuid_is_zero(registration->incarnation_id)) {
-        return control_refuse(decision, ret_result, ERROR_INVALID_REGISTRATION,
-                              "Broker %" PRId32 " needs a node.id of 0 or more and an incarnation id.",
-                              registration->broker_id);
+        return decision_refuse(decision, ret_result, ERROR_INVALID_REGISTRATION,
+                               "Broker %" PRId32 " needs a node.id of 0 or more and an incarnation id.",
+                               registration->broker_id);
     }
     if (!check_endpoints(decision, registration, ret_result) ||
         !check_directories(decision, registration, ret_result)) {
@@ -232,14 +232,14 @@ static bool leave(struct decision *decision, const struct image_broker *broker)
 }
 
 bool broker_control_heartbeat(struct decision *decision, const struct controller_heartbeat *heartbeat,
-                              bool *ret_is_fenced, bool *ret_may_shut_down, struct control_result *ret_result)
+                              bool *ret_is_fenced, bool *ret_may_shut_down, struct decision_result *ret_result)
 {
     const struct image_broker *broker = image_find_broker(decision->image, heartbeat->broker_id);
     if (broker == NULL || broker->epoch != heartbeat->broker_epoch) {
-        return control_refuse(decision, ret_result, ERROR_STALE_BROKER_EPOCH,
-                              "Broker %" PRId32 " is not registered with epoch %" PRId64
-                              ": another process has registered under this node.id.",
-                              heartbeat->broker_id, heartbeat->broker_epoch);
+        return decision_refuse(decision, ret_result, ERROR_STALE_BROKER_EPOCH,
+                               "Broker %" PRId32 " is not registered with epoch %" PRId64
+                               ": another process has registered under this node.id.",
+                               heartbeat->broker_id, heartbeat->broker_epoch);
     }
     *ret_is_fenced = broker->is_fenced;
     *ret_may_shut_down = false;

@@ -10,16 +10,16 @@
 #ifndef CONTROLLER_BROKER_CONTROL_H
 #define CONTROLLER_BROKER_CONTROL_H
 
-#include "controller/control.h"
 #include "controller/controller.h"
+#include "controller/decision.h"
 
 /* ERROR_INVALID_REGISTRATION and others with a sentence. *ret_epoch: 0 when it is the offset of the entry to come, else the
  * epoch of the registration that stands already (the same incarnation asked again). */
 bool broker_control_register(struct decision *decision, const struct controller_registration *registration,
-                             int64_t *ret_epoch, struct control_result *ret_result);
+                             int64_t *ret_epoch, struct decision_result *ret_result);
 /* ERROR_STALE_BROKER_EPOCH. Unfences a broker that has applied its registration and elects leaders where there was none; fences it
  * when it wants that; moves its leaderships away when it wants to leave. */
 bool broker_control_heartbeat(struct decision *decision, const struct controller_heartbeat *heartbeat,
-                              bool *ret_is_fenced, bool *ret_may_shut_down, struct control_result *ret_result);
+                              bool *ret_is_fenced, bool *ret_may_shut_down, struct decision_result *ret_result);
 
 #endif

@@ -16,7 +16,7 @@
 /* The changes of one resource, being put together. */
 struct edit {
     struct decision *decision;
-    struct control_result *result;
+    struct decision_result *result;
     enum image_config_type type;
     struct span name;
     const struct image_config *before;
@@ -27,13 +27,13 @@ struct edit {
 };
 
 static bool edit_init(struct edit *edit, struct decision *decision, enum image_config_type type, struct span name,
-                      size_t change_count, struct control_result *result)
+                      size_t change_count, struct decision_result *result)
 {
     *edit = (struct edit){.decision = decision, .result = result, .type = type, .name = name};
     if (change_count > CHANGES_MAX) {
-        return control_refuse(decision, result, ERROR_INVALID_REQUEST,
-                              "%zu settings of one resource in one request; at most %d are possible.", change_count,
-                              CHANGES_MAX);
+        return decision_refuse(decision, result, ERROR_INVALID_REQUEST,
+                               "%zu settings of one resource in one request; at most %d are possible.", change_count,
+                               CHANGES_MAX);
     }
     edit->before = image_find_config(decision->image, type, name);
     size_t before_count = edit->before == NULL ? 0 : edit->before->entry_count;
@@ -50,9 +50,9 @@ static const struct option_row *find_row(struct edit *edit, struct span key)
     if (edit->type == IMAGE_CONFIG_TOPIC) {
         const struct topic_config_row *row = topic_config_find(key);
         if (row == NULL) {
-            (void)control_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
-                                 "Unknown topic config name: %.*s. `moldau topic alter --help` lists what exists.",
-                                 CONTROL_TEXT(key));
+            (void)decision_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
+                                  "Unknown topic config name: %.*s. `moldau topic alter --help` lists what exists.",
+                                  DECISION_TEXT(key));
             return NULL;
         }
         return &row->row;
@@ -60,12 +60,13 @@ static const struct option_row *find_row(struct edit *edit, struct span key)
     const struct option_table *table = edit->decision->defaults->broker_options;
     const struct option_row *row = table == NULL ? NULL : option_find(table, key);
     if (row == NULL || row->change == OPTION_AT_START || (row->change == OPTION_PER_BROKER && edit->name.bytes == 0)) {
-        (void)control_refuse(edit->decision, edit->result, row == NULL ? ERROR_INVALID_CONFIG : ERROR_INVALID_REQUEST,
-                             "Broker config %.*s %s.", CONTROL_TEXT(key),
-                             row == NULL                      ? "does not exist"
-                             : row->change == OPTION_AT_START ? "can't be changed while the broker runs: set it in the "
-                                                                "server's properties and restart"
-                                                              : "can only be set for a single broker");
+        (void)decision_refuse(edit->decision, edit->result, row == NULL ? ERROR_INVALID_CONFIG : ERROR_INVALID_REQUEST,
+                              "Broker config %.*s %s.", DECISION_TEXT(key),
+                              row == NULL ? "does not exist"
+                              : row->change == OPTION_AT_START
+                                  ? "can't be changed while the broker runs: set it in the "
+                                    "server's properties and restart"
+                                  : "can only be set for a single broker");
         return NULL;
     }
     return row;
@@ -75,12 +76,12 @@ static bool check_value(struct edit *edit, const struct option_row *row, struct 
 {
     struct option_problem problem;
     if (value.bytes > VALUE_BYTES_MAX || memchr(value.data, 0, value.bytes) != NULL) {
-        return control_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
-                              "The value of %s is longer than %d bytes or has a NUL in it.", row->name,
-                              VALUE_BYTES_MAX);
+        return decision_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
+                               "The value of %s is longer than %d bytes or has a NUL in it.", row->name,
+                               VALUE_BYTES_MAX);
     }
     if (option_check(row, value, &problem) != ERR_OK) {
-        return control_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG, "%s", problem.text);
+        return decision_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG, "%s", problem.text);
     }
     return true;
 }
@@ -142,9 +143,9 @@ static bool add_set(struct edit *edit, const struct option_row *row, struct span
 static bool apply_list_operation(struct edit *edit, const struct option_row *row, const struct config_change *change)
 {
     if (row->type != OPTION_LIST) {
-        return control_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
-                              "Can't %s to %s: it is not a list. Set the whole value instead.",
-                              change->operation == CONFIG_APPEND ? "append" : "subtract", row->name);
+        return decision_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
+                               "Can't %s to %s: it is not a list. Set the whole value instead.",
+                               change->operation == CONFIG_APPEND ? "append" : "subtract", row->name);
     }
     struct span current = image_config_value(edit->before, row->name);
     if (span_is_null(current)) {
@@ -158,14 +159,14 @@ static bool apply_change(struct edit *edit, const struct config_change *change)
 {
     for (size_t i = 0; i < edit->set_count; i++) {
         if (span_equal(edit->set[i].key, change->name)) {
-            return control_refuse(edit->decision, edit->result, ERROR_INVALID_REQUEST, "Config %.*s is named twice.",
-                                  CONTROL_TEXT(change->name));
+            return decision_refuse(edit->decision, edit->result, ERROR_INVALID_REQUEST, "Config %.*s is named twice.",
+                                   DECISION_TEXT(change->name));
         }
     }
     for (size_t i = 0; i < edit->removed_count; i++) {
         if (span_equal(edit->removed[i], change->name)) {
-            return control_refuse(edit->decision, edit->result, ERROR_INVALID_REQUEST, "Config %.*s is named twice.",
-                                  CONTROL_TEXT(change->name));
+            return decision_refuse(edit->decision, edit->result, ERROR_INVALID_REQUEST, "Config %.*s is named twice.",
+                                   DECISION_TEXT(change->name));
         }
     }
     const struct option_row *row = find_row(edit, change->name);
@@ -173,9 +174,9 @@ static bool apply_change(struct edit *edit, const struct config_change *change)
         return false;
     }
     if (change->operation != CONFIG_DELETE && span_is_null(change->value)) {
-        return control_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
-                              "No value for config %.*s: delete it to return to the default.",
-                              CONTROL_TEXT(change->name));
+        return decision_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
+                               "No value for config %.*s: delete it to return to the default.",
+                               DECISION_TEXT(change->name));
     }
     switch (change->operation) {
     case CONFIG_SET:
@@ -187,9 +188,9 @@ static bool apply_change(struct edit *edit, const struct config_change *change)
     case CONFIG_SUBTRACT:
         return apply_list_operation(edit, row, change);
     default:
-        return control_refuse(edit->decision, edit->result, ERROR_INVALID_REQUEST,
-                              "Operation %d is none of 0 (set), 1 (delete), 2 (append), 3 (subtract).",
-                              change->operation);
+        return decision_refuse(edit->decision, edit->result, ERROR_INVALID_REQUEST,
+                               "Operation %d is none of 0 (set), 1 (delete), 2 (append), 3 (subtract).",
+                               change->operation);
     }
 }
 
@@ -218,23 +219,23 @@ static bool check_together(struct edit *edit)
     }
     struct span policy = edited_value(edit, "cleanup.policy", "delete");
     if (span_equal_text(edited_value(edit, "remote.storage.enable", "false"), "true")) {
-        return control_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
-                              "remote.storage.enable can't be true: this cluster has no remote storage.");
+        return decision_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
+                               "remote.storage.enable can't be true: this cluster has no remote storage.");
     }
     if (policy.bytes == 0) {
-        return control_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
-                              "cleanup.policy can't be empty: it is delete, compact, or both.");
+        return decision_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
+                               "cleanup.policy can't be empty: it is delete, compact, or both.");
     }
     return true;
 }
 
 static bool check_resource(struct decision *decision, int8_t resource_type, struct span name,
-                           struct control_result *result)
+                           struct decision_result *result)
 {
     if (resource_type == IMAGE_CONFIG_TOPIC) {
         if (image_find_topic(decision->image, name) == NULL) {
-            return control_refuse(decision, result, ERROR_UNKNOWN_TOPIC_OR_PARTITION, "Topic %.*s does not exist.",
-                                  CONTROL_TEXT(name));
+            return decision_refuse(decision, result, ERROR_UNKNOWN_TOPIC_OR_PARTITION, "Topic %.*s does not exist.",
+                                   DECISION_TEXT(name));
         }
         return true;
     }
@@ -244,18 +245,19 @@ static bool check_resource(struct decision *decision, int8_t resource_type, stru
             is_number = is_number && name.data[i] >= '0' && name.data[i] <= '9';
         }
         if (!is_number) {
-            return control_refuse(decision, result, ERROR_INVALID_REQUEST,
-                                  "A broker resource is named by its node id, or by nothing for all brokers; got %.*s.",
-                                  CONTROL_TEXT(name));
+            return decision_refuse(
+                decision, result, ERROR_INVALID_REQUEST,
+                "A broker resource is named by its node id, or by nothing for all brokers; got %.*s.",
+                DECISION_TEXT(name));
         }
         return true;
     }
     bool is_later = resource_type == RESOURCE_BROKER_LOGGER || resource_type == RESOURCE_CLIENT_METRICS ||
                     resource_type == RESOURCE_GROUP;
-    return control_refuse(decision, result, ERROR_INVALID_REQUEST,
-                          is_later ? "Configs of resource type %d are not supported by this version."
-                                   : "Resource type %d does not exist.",
-                          resource_type);
+    return decision_refuse(decision, result, ERROR_INVALID_REQUEST,
+                           is_later ? "Configs of resource type %d are not supported by this version."
+                                    : "Resource type %d does not exist.",
+                           resource_type);
 }
 
 static void write_edit(const struct edit *edit)
@@ -267,7 +269,7 @@ static void write_edit(const struct edit *edit)
 }
 
 bool config_control_check_topic(struct decision *decision, const struct config_change *changes, size_t change_count,
-                                struct control_result *ret_result)
+                                struct decision_result *ret_result)
 {
     struct edit edit;
     if (!edit_init(&edit, decision, IMAGE_CONFIG_TOPIC, span_text(""), change_count, ret_result)) {
@@ -282,7 +284,7 @@ bool config_control_check_topic(struct decision *decision, const struct config_c
 }
 
 bool config_control_change(struct decision *decision, int8_t resource_type, struct span resource_name,
-                           const struct config_change *changes, size_t change_count, struct control_result *ret_result)
+                           const struct config_change *changes, size_t change_count, struct decision_result *ret_result)
 {
     struct edit edit;
     if (!check_resource(decision, resource_type, resource_name, ret_result) ||
@@ -302,7 +304,8 @@ bool config_control_change(struct decision *decision, int8_t resource_type, stru
 }
 
 bool config_control_replace(struct decision *decision, int8_t resource_type, struct span resource_name,
-                            const struct config_change *changes, size_t change_count, struct control_result *ret_result)
+                            const struct config_change *changes, size_t change_count,
+                            struct decision_result *ret_result)
 {
     struct edit edit;
     if (!check_resource(decision, resource_type, resource_name, ret_result) ||

@@ -8,7 +8,7 @@
 #ifndef CONTROLLER_CONFIG_CONTROL_H
 #define CONTROLLER_CONFIG_CONTROL_H
 
-#include "controller/control.h"
+#include "controller/decision.h"
 
 /* Values are those of AlterConfigOp. */
 enum config_operation { CONFIG_SET = 0, CONFIG_DELETE = 1, CONFIG_APPEND = 2, CONFIG_SUBTRACT = 3 };
@@ -21,14 +21,15 @@ struct config_change {
 
 /* Whether a set of values may stand together on a topic at its creation; writes nothing. */
 bool config_control_check_topic(struct decision *decision, const struct config_change *changes, size_t change_count,
-                                struct control_result *ret_result);
+                                struct decision_result *ret_result);
 /* Changes single settings (IncrementalAlterConfigs). resource_type as on the wire. */
 bool config_control_change(struct decision *decision, int8_t resource_type, struct span resource_name,
-                           const struct config_change *changes, size_t change_count, struct control_result *ret_result);
+                           const struct config_change *changes, size_t change_count,
+                           struct decision_result *ret_result);
 /* Replaces all settings (AlterConfigs): what is not named is removed. */
 bool config_control_replace(struct decision *decision, int8_t resource_type, struct span resource_name,
                             const struct config_change *changes, size_t change_count,
-                            struct control_result *ret_result);
+                            struct decision_result *ret_result);
 
 /* The topic's setting in effect: its own, else the brokers' default, else `fallback`. */
 int64_t config_control_topic_number(const struct image *image, struct span topic_name, const char *key,

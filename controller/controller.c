@@ -358,7 +358,7 @@ enum err controller_start(struct env *env, const struct controller_options *opti
     struct controller *controller = MEM_NEW(struct controller);
     controller->env = env;
     controller->options = *options;
-    controller->defaults = (struct control_defaults){
+    controller->defaults = (struct decision_defaults){
         .num_partitions = options->num_partitions,
         .default_replication_factor = options->default_replication_factor,
         .min_insync_replicas = options->min_insync_replicas,

@@ -79,7 +79,7 @@ enum err api_call_encode(struct api_call *call, const struct codec_message *mess
     return err;
 }
 
-void api_call_advance(struct api_call *call, size_t first_record, struct control_result *result)
+void api_call_advance(struct api_call *call, size_t first_record, struct decision_result *result)
 {
     struct decision *decision = &call->decision;
     size_t count = decision->records->count - first_record;
@@ -88,8 +88,8 @@ void api_call_advance(struct api_call *call, size_t first_record, struct control
     }
     if (meta_packed_bytes(decision->records, 0, decision->records->count, INT64_MAX) > META_BATCH_BYTES_MAX) {
         meta_records_cut(decision->records, first_record);
-        (void)control_refuse(decision, result, ERROR_POLICY_VIOLATION,
-                             "The changes of this request are too many to be made at once: split it.");
+        (void)decision_refuse(decision, result, ERROR_POLICY_VIOLATION,
+                              "The changes of this request are too many to be made at once: split it.");
         return;
     }
     struct image *draft = image_draft(decision->image, call->index, decision->records, first_record, count);

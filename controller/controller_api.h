@@ -13,8 +13,8 @@
 
 #include "common/shared_bytes.h"
 #include "controller/config_control.h"
-#include "controller/control.h"
 #include "controller/controller.h"
+#include "controller/decision.h"
 #include "controller/topic_control.h"
 
 struct codec_message;
@@ -44,7 +44,7 @@ enum err api_call_decode(struct api_call *call, const struct codec_message *mess
 enum err api_call_encode(struct api_call *call, const struct codec_message *message, const void *body) MUST_USE;
 /* Lets the records from `first_record` on count for the items that follow. When they do not fit together with what came before
  * (too many for an entry), they are dropped and the item is refused. */
-void api_call_advance(struct api_call *call, size_t first_record, struct control_result *result);
+void api_call_advance(struct api_call *call, size_t first_record, struct decision_result *result);
 /* Drops the records from `first_record` on and returns to the image that was committed: validateOnly. */
 void api_call_forget(struct api_call *call, const struct image *image, size_t first_record);
 /* A number for placement to begin with. */

@@ -3,8 +3,8 @@
 #ifndef CONTROLLER_CONTROLLER_PRIVATE_H
 #define CONTROLLER_CONTROLLER_PRIVATE_H
 
-#include "controller/control.h"
 #include "controller/controller.h"
+#include "controller/decision.h"
 #include "controller/meta_codec.h"
 #include "controller/quorum.h"
 
@@ -22,7 +22,7 @@ struct controller_round {
 struct controller {
     struct env *env;
     struct controller_options options;
-    struct control_defaults defaults;
+    struct decision_defaults defaults;
     struct quorum_identity identity;
     struct file *lock;
     struct loop *loop;

@@ -35,7 +35,7 @@ void controller_complete(struct controller_request *request, enum err err, int64
     loop_post(request->loop, &request->task);
 }
 
-static void set_message(struct controller_request *request, const struct control_result *result)
+static void set_message(struct controller_request *request, const struct decision_result *result)
 {
     snprintf(request->message, sizeof(request->message), "%.*s", (int)result->message.bytes,
              (const char *)result->message.data);
@@ -48,7 +48,7 @@ static enum err err_of_code(int16_t code)
 
 static enum err decide_registration(struct api_call *call, struct controller_request *request)
 {
-    struct control_result result = {0};
+    struct decision_result result = {0};
     int64_t epoch = 0;
     if (!broker_control_register(&call->decision, &request->registration, &epoch, &result)) {
         set_message(request, &result);
@@ -60,7 +60,7 @@ static enum err decide_registration(struct api_call *call, struct controller_req
 
 static enum err decide_heartbeat(struct api_call *call, struct controller_request *request)
 {
-    struct control_result result = {0};
+    struct decision_result result = {0};
     if (!broker_control_heartbeat(&call->decision, &request->heartbeat, &request->heartbeat.is_fenced,
                                   &request->heartbeat.may_shut_down, &result)) {
         set_message(request, &result);
@@ -71,7 +71,7 @@ static enum err decide_heartbeat(struct api_call *call, struct controller_reques
 
 static enum err decide_producer_ids(struct api_call *call, struct controller_request *request)
 {
-    struct control_result result = {0};
+    struct decision_result result = {0};
     struct controller_producer_ids *ids = &request->producer_ids;
     if (!producer_id_control_take(&call->decision, ids->broker_id, ids->broker_epoch, &ids->first_producer_id,
                                   &result)) {

@@ -10,7 +10,7 @@
 #ifndef CONTROLLER_PARTITION_CONTROL_H
 #define CONTROLLER_PARTITION_CONTROL_H
 
-#include "controller/control.h"
+#include "controller/decision.h"
 #include "controller/elect.h"
 
 struct partition_draft {

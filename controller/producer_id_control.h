@@ -7,11 +7,11 @@
 #ifndef CONTROLLER_PRODUCER_ID_CONTROL_H
 #define CONTROLLER_PRODUCER_ID_CONTROL_H
 
-#include "controller/control.h"
+#include "controller/decision.h"
 
 #define PRODUCER_ID_BLOCK_COUNT 1000
 
 bool producer_id_control_take(struct decision *decision, int32_t broker_id, int64_t broker_epoch,
-                              int64_t *ret_first_producer_id, struct control_result *ret_result);
+                              int64_t *ret_first_producer_id, struct decision_result *ret_result);
 
 #endif

@@ -49,47 +49,47 @@ static bool has_collision_character(struct span name)
     return name.bytes > 0 && (memchr(name.data, '.', name.bytes) != NULL || memchr(name.data, '_', name.bytes) != NULL);
 }
 
-static bool check_name(struct decision *decision, struct span name, struct control_result *result)
+static bool check_name(struct decision *decision, struct span name, struct decision_result *result)
 {
     const char *problem = topic_control_name_problem(name);
     if (problem != NULL) {
-        return control_refuse(decision, result, ERROR_INVALID_TOPIC_EXCEPTION, "Topic name is invalid: %s.", problem);
+        return decision_refuse(decision, result, ERROR_INVALID_TOPIC_EXCEPTION, "Topic name is invalid: %s.", problem);
     }
     if (span_equal_text(name, METADATA_TOPIC)) {
-        return control_refuse(decision, result, ERROR_INVALID_TOPIC_EXCEPTION,
-                              "Topic name " METADATA_TOPIC " is reserved for the cluster itself.");
+        return decision_refuse(decision, result, ERROR_INVALID_TOPIC_EXCEPTION,
+                               "Topic name " METADATA_TOPIC " is reserved for the cluster itself.");
     }
     if (image_find_topic(decision->image, name) != NULL) {
-        return control_refuse(decision, result, ERROR_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
-                              CONTROL_TEXT(name));
+        return decision_refuse(decision, result, ERROR_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.",
+                               DECISION_TEXT(name));
     }
     for (uint32_t i = 0; has_collision_character(name) && i < image_topic_count(decision->image); i++) {
         struct span other = image_topic_at(decision->image, i)->name;
         if (collide(name, other)) {
-            return control_refuse(decision, result, ERROR_INVALID_TOPIC_EXCEPTION,
-                                  "Topic '%.*s' collides with existing topic '%.*s': '.' and '_' are the same in the "
-                                  "names of metrics.",
-                                  CONTROL_TEXT(name), CONTROL_TEXT(other));
+            return decision_refuse(decision, result, ERROR_INVALID_TOPIC_EXCEPTION,
+                                   "Topic '%.*s' collides with existing topic '%.*s': '.' and '_' are the same in the "
+                                   "names of metrics.",
+                                   DECISION_TEXT(name), DECISION_TEXT(other));
         }
     }
     return true;
 }
 
 /* Takes `count` new partitions out of what the request and the cluster may still have. */
-static bool take_budget(struct decision *decision, uint32_t count, uint32_t *budget, struct control_result *result)
+static bool take_budget(struct decision *decision, uint32_t count, uint32_t *budget, struct decision_result *result)
 {
     if (count > *budget) {
-        return control_refuse(decision, result, ERROR_POLICY_VIOLATION,
-                              "More than %d new partitions in one request: split it.",
-                              TOPIC_PARTITIONS_PER_REQUEST_MAX);
+        return decision_refuse(decision, result, ERROR_POLICY_VIOLATION,
+                               "More than %d new partitions in one request: split it.",
+                               TOPIC_PARTITIONS_PER_REQUEST_MAX);
     }
     int32_t partitions_max = decision->defaults->partitions_max;
     uint64_t total = image_partition_total(decision->image) + count;
     if (partitions_max > 0 && total > (uint64_t)partitions_max) {
-        return control_refuse(decision, result, ERROR_POLICY_VIOLATION,
-                              "The cluster would have %" PRIu64 " partitions; at most %" PRId32
-                              " are allowed (partitions.max).",
-                              total, partitions_max);
+        return decision_refuse(decision, result, ERROR_POLICY_VIOLATION,
+                               "The cluster would have %" PRIu64 " partitions; at most %" PRId32
+                               " are allowed (partitions.max).",
+                               total, partitions_max);
     }
     *budget -= count;
     return true;
@@ -119,14 +119,14 @@ static void add_partition(struct decision *decision, struct uuid topic_id, int32
 
 static bool place_partitions(struct decision *decision, struct placement *placement, struct uuid topic_id,
                              uint32_t first_index, uint32_t count, uint32_t replica_count,
-                             struct control_result *result)
+                             struct decision_result *result)
 {
     uint32_t usable_count = placement_usable_count(placement);
     if (replica_count > usable_count) {
-        return control_refuse(decision, result, ERROR_INVALID_REPLICATION_FACTOR,
-                              "Replication factor: %" PRIu32 " larger than available brokers: %" PRIu32
-                              ". Start more brokers or ask for at most %" PRIu32 ".",
-                              replica_count, usable_count, usable_count);
+        return decision_refuse(decision, result, ERROR_INVALID_REPLICATION_FACTOR,
+                               "Replication factor: %" PRIu32 " larger than available brokers: %" PRIu32
+                               ". Start more brokers or ask for at most %" PRIu32 ".",
+                               replica_count, usable_count, usable_count);
     }
     int32_t replicas[IMAGE_REPLICAS_MAX];
     struct uuid directories[IMAGE_REPLICAS_MAX];
@@ -139,45 +139,46 @@ static bool place_partitions(struct decision *decision, struct placement *placem
 
 /* One assignment by hand: known brokers, each once. */
 static bool check_assignment(struct decision *decision, const struct topic_assignment *assignment, int32_t index,
-                             size_t replica_count, struct control_result *result)
+                             size_t replica_count, struct decision_result *result)
 {
     if (assignment->broker_count == 0 || assignment->broker_count > IMAGE_REPLICAS_MAX) {
-        return control_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
-                              "Partition %" PRId32 " is assigned to %zu brokers; between 1 and %d are possible.", index,
-                              assignment->broker_count, IMAGE_REPLICAS_MAX);
+        return decision_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
+                               "Partition %" PRId32 " is assigned to %zu brokers; between 1 and %d are possible.",
+                               index, assignment->broker_count, IMAGE_REPLICAS_MAX);
     }
     if (assignment->broker_count != replica_count) {
-        return control_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
-                              "Partition %" PRId32 " is assigned to %zu brokers, others to %zu: all must have the same "
-                              "number.",
-                              index, assignment->broker_count, replica_count);
+        return decision_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
+                               "Partition %" PRId32
+                               " is assigned to %zu brokers, others to %zu: all must have the same "
+                               "number.",
+                               index, assignment->broker_count, replica_count);
     }
     uint32_t alive_count = 0;
     for (size_t i = 0; i < assignment->broker_count; i++) {
         int32_t id = assignment->broker_ids[i];
         if (image_find_broker(decision->image, id) == NULL) {
-            return control_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
-                                  "Partition %" PRId32 " is assigned to broker %" PRId32 ", which is not registered.",
-                                  index, id);
+            return decision_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
+                                   "Partition %" PRId32 " is assigned to broker %" PRId32 ", which is not registered.",
+                                   index, id);
         }
         alive_count += image_is_broker_alive(decision->image, id);
         for (size_t j = 0; j < i; j++) {
             if (assignment->broker_ids[j] == id) {
-                return control_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
-                                      "Partition %" PRId32 " is assigned to broker %" PRId32 " twice.", index, id);
+                return decision_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
+                                       "Partition %" PRId32 " is assigned to broker %" PRId32 " twice.", index, id);
             }
         }
     }
     if (alive_count == 0) {
-        return control_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
-                              "All brokers that partition %" PRId32 " is assigned to are fenced.", index);
+        return decision_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
+                               "All brokers that partition %" PRId32 " is assigned to are fenced.", index);
     }
     return true;
 }
 
 static bool assign_partitions(struct decision *decision, struct placement *placement, struct uuid topic_id,
                               uint32_t first_index, const struct topic_assignment *const *by_index, uint32_t count,
-                              size_t replica_count, struct control_result *result)
+                              size_t replica_count, struct decision_result *result)
 {
     struct uuid directories[IMAGE_REPLICAS_MAX];
     for (uint32_t i = 0; i < count; i++) {
@@ -197,20 +198,20 @@ static bool assign_partitions(struct decision *decision, struct placement *place
 
 /* Assignments by hand must name the partitions 0..n-1, each once: puts them in that order. */
 static bool order_assignments(struct decision *decision, const struct topic_wish *wish,
-                              const struct topic_assignment **ret_by_index, struct control_result *result)
+                              const struct topic_assignment **ret_by_index, struct decision_result *result)
 {
     if (wish->partition_count != -1 || wish->replication_factor != -1) {
-        return control_refuse(decision, result, ERROR_INVALID_REQUEST,
-                              "With a manual partition assignment the number of partitions and the replication factor "
-                              "must both be -1.");
+        return decision_refuse(decision, result, ERROR_INVALID_REQUEST,
+                               "With a manual partition assignment the number of partitions and the replication factor "
+                               "must both be -1.");
     }
     for (size_t i = 0; i < wish->assignment_count; i++) {
         int32_t index = wish->assignments[i].partition_index;
         if (index < 0 || (size_t)index >= wish->assignment_count || ret_by_index[index] != NULL) {
-            return control_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
-                                  "The assignment must name partitions 0 to %zu, each once; partition %" PRId32
-                                  " does not fit.",
-                                  wish->assignment_count - 1, index);
+            return decision_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
+                                   "The assignment must name partitions 0 to %zu, each once; partition %" PRId32
+                                   " does not fit.",
+                                   wish->assignment_count - 1, index);
         }
         ret_by_index[index] = &wish->assignments[i];
     }
@@ -218,7 +219,7 @@ static bool order_assignments(struct decision *decision, const struct topic_wish
 }
 
 static bool create_assigned(struct decision *decision, const struct topic_wish *wish, uint32_t *budget,
-                            struct topic_created *ret_created, struct control_result *result)
+                            struct topic_created *ret_created, struct decision_result *result)
 {
     const struct topic_assignment **by_index =
         (const struct topic_assignment **)arena_array(decision->arena, wish->assignment_count, sizeof(by_index[0]));
@@ -237,21 +238,21 @@ static bool create_assigned(struct decision *decision, const struct topic_wish *
 }
 
 static bool create_placed(struct decision *decision, const struct topic_wish *wish, uint32_t *budget,
-                          struct topic_created *ret_created, struct control_result *result)
+                          struct topic_created *ret_created, struct decision_result *result)
 {
     int32_t partition_count = wish->partition_count == -1 ? decision->defaults->num_partitions : wish->partition_count;
     int32_t replica_count =
         wish->replication_factor == -1 ? decision->defaults->default_replication_factor : wish->replication_factor;
     if (partition_count <= 0 || partition_count > IMAGE_PARTITIONS_PER_TOPIC_MAX) {
-        return control_refuse(decision, result, ERROR_INVALID_PARTITIONS,
-                              "Number of partitions is %" PRId32
-                              "; it must be between 1 and %d, or -1 for the default.",
-                              partition_count, IMAGE_PARTITIONS_PER_TOPIC_MAX);
+        return decision_refuse(decision, result, ERROR_INVALID_PARTITIONS,
+                               "Number of partitions is %" PRId32
+                               "; it must be between 1 and %d, or -1 for the default.",
+                               partition_count, IMAGE_PARTITIONS_PER_TOPIC_MAX);
     }
     if (replica_count <= 0 || replica_count > IMAGE_REPLICAS_MAX) {
-        return control_refuse(decision, result, ERROR_INVALID_REPLICATION_FACTOR,
-                              "Replication factor is %" PRId32 "; it must be between 1 and %d, or -1 for the default.",
-                              replica_count, IMAGE_REPLICAS_MAX);
+        return decision_refuse(decision, result, ERROR_INVALID_REPLICATION_FACTOR,
+                               "Replication factor is %" PRId32 "; it must be between 1 and %d, or -1 for the default.",
+                               replica_count, IMAGE_REPLICAS_MAX);
     }
     if (!take_budget(decision, (uint32_t)partition_count, budget, result)) {
         return false;
@@ -266,7 +267,7 @@ static bool create_placed(struct decision *decision, const struct topic_wish *wi
 }
 
 bool topic_control_create(struct decision *decision, const struct topic_wish *wish, uint32_t *budget,
-                          struct topic_created *ret_created, struct control_result *ret_result)
+                          struct topic_created *ret_created, struct decision_result *ret_result)
 {
     size_t record_count = decision->records->count;
     uint32_t budget_before = *budget;
@@ -296,18 +297,18 @@ bool topic_control_create(struct decision *decision, const struct topic_wish *wi
 }
 
 bool topic_control_delete(struct decision *decision, struct span name, struct uuid id, bool by_id,
-                          const struct image_topic **ret_topic, struct control_result *ret_result)
+                          const struct image_topic **ret_topic, struct decision_result *ret_result)
 {
     const struct image_topic *topic =
         by_id ? image_find_topic_id(decision->image, id) : image_find_topic(decision->image, name);
     if (topic == NULL && by_id) {
         char text[UUID_TEXT_BYTES];
         uuid_format(id, text);
-        return control_refuse(decision, ret_result, ERROR_UNKNOWN_TOPIC_ID, "No topic has the id %s.", text);
+        return decision_refuse(decision, ret_result, ERROR_UNKNOWN_TOPIC_ID, "No topic has the id %s.", text);
     }
     if (topic == NULL) {
-        return control_refuse(decision, ret_result, ERROR_UNKNOWN_TOPIC_OR_PARTITION, "Topic '%.*s' does not exist.",
-                              CONTROL_TEXT(name));
+        return decision_refuse(decision, ret_result, ERROR_UNKNOWN_TOPIC_OR_PARTITION, "Topic '%.*s' does not exist.",
+                               DECISION_TEXT(name));
     }
     meta_add_topic_removed(decision->records, topic->id);
     *ret_topic = topic;
@@ -316,25 +317,25 @@ bool topic_control_delete(struct decision *decision, struct span name, struct uu
 
 bool topic_control_add_partitions(struct decision *decision, struct span name, int32_t partition_count,
                                   const struct topic_assignment *assignments, size_t assignment_count, uint32_t *budget,
-                                  struct control_result *ret_result)
+                                  struct decision_result *ret_result)
 {
     const struct image_topic *topic = image_find_topic(decision->image, name);
     if (topic == NULL) {
-        return control_refuse(decision, ret_result, ERROR_UNKNOWN_TOPIC_OR_PARTITION, "Topic '%.*s' does not exist.",
-                              CONTROL_TEXT(name));
+        return decision_refuse(decision, ret_result, ERROR_UNKNOWN_TOPIC_OR_PARTITION, "Topic '%.*s' does not exist.",
+                               DECISION_TEXT(name));
     }
     int64_t added = (int64_t)partition_count - topic->partition_count;
     if (added <= 0 || partition_count > IMAGE_PARTITIONS_PER_TOPIC_MAX) {
-        return control_refuse(decision, ret_result, ERROR_INVALID_PARTITIONS,
-                              "The topic '%.*s' currently has %" PRIu32 " partition(s); %" PRId32
-                              " would not be an increase%s.",
-                              CONTROL_TEXT(name), topic->partition_count, partition_count,
-                              added <= 0 ? "" : " that is possible (at most 100000)");
+        return decision_refuse(decision, ret_result, ERROR_INVALID_PARTITIONS,
+                               "The topic '%.*s' currently has %" PRIu32 " partition(s); %" PRId32
+                               " would not be an increase%s.",
+                               DECISION_TEXT(name), topic->partition_count, partition_count,
+                               added <= 0 ? "" : " that is possible (at most 100000)");
     }
     if (assignments != NULL && assignment_count != (size_t)added) {
-        return control_refuse(decision, ret_result, ERROR_INVALID_REPLICA_ASSIGNMENT,
-                              "%" PRId64 " partition(s) are to be added, but %zu assignment(s) given.", added,
-                              assignment_count);
+        return decision_refuse(decision, ret_result, ERROR_INVALID_REPLICA_ASSIGNMENT,
+                               "%" PRId64 " partition(s) are to be added, but %zu assignment(s) given.", added,
+                               assignment_count);
     }
     if (!take_budget(decision, (uint32_t)added, budget, ret_result)) {
         return false;

@@ -9,7 +9,7 @@
 #define CONTROLLER_TOPIC_CONTROL_H
 
 #include "controller/config_control.h"
-#include "controller/control.h"
+#include "controller/decision.h"
 
 #define TOPIC_PARTITIONS_PER_REQUEST_MAX 10000
 
@@ -38,15 +38,15 @@ struct topic_created {
 
 /* *budget: new partitions that this request may still make. */
 bool topic_control_create(struct decision *decision, const struct topic_wish *wish, uint32_t *budget,
-                          struct topic_created *ret_created, struct control_result *ret_result);
+                          struct topic_created *ret_created, struct decision_result *ret_result);
 /* Kafka's rules for topic names: null when `name` is fine, else what is wrong with it (static). */
 const char *topic_control_name_problem(struct span name);
 /* By id, or by name when `by_id` is false. *ret_topic: what is removed. */
 bool topic_control_delete(struct decision *decision, struct span name, struct uuid id, bool by_id,
-                          const struct image_topic **ret_topic, struct control_result *ret_result);
+                          const struct image_topic **ret_topic, struct decision_result *ret_result);
 /* assignments == NULL: placement chooses. */
 bool topic_control_add_partitions(struct decision *decision, struct span name, int32_t partition_count,
                                   const struct topic_assignment *assignments, size_t assignment_count, uint32_t *budget,
-                                  struct control_result *ret_result);
+                                  struct decision_result *ret_result);
 
 #endif

@@ -1,11 +1,11 @@
-/* control: what the decisions have in common: what they look at, and how they refuse. A decision is a pure function: (image,
+/* decision: what the controls have in common: what they look at, and how they refuse. A decision is a pure function: (image,
  * request, ids and numbers drawn before) -> records, or a Kafka error code with a message that names cause, numbers, remedy.
  *
  * Ownership: records and messages lie in the decision's arena.
  * Threads:   pure functions.
  */
-#ifndef CONTROLLER_CONTROL_H
-#define CONTROLLER_CONTROL_H
+#ifndef CONTROLLER_DECISION_H
+#define CONTROLLER_DECISION_H
 
 #include "controller/image.h"
 #include "controller/meta_codec.h"
@@ -14,7 +14,7 @@
 struct option_table;
 
 /* The settings that decisions follow; from controller_options. */
-struct control_defaults {
+struct decision_defaults {
     int32_t num_partitions;
     int32_t default_replication_factor;
     int32_t min_insync_replicas;
@@ -25,22 +25,22 @@ struct control_defaults {
 /* One decision under way. */
 struct decision {
     const struct image *image; /* what is committed, and what earlier decisions of the same entry will make of it */
-    const struct control_defaults *defaults;
+    const struct decision_defaults *defaults;
     struct meta_records *records;
     struct arena *arena;
     uint64_t seed; /* drawn before: where placement begins */
 };
 
-struct control_result {
+struct decision_result {
     int16_t code;        /* ERROR_NONE: decided */
     struct span message; /* null when none */
 };
 
-/* Sets the result and returns false, for `return control_refuse(...)`. */
-bool control_refuse(struct decision *decision, struct control_result *result, int16_t code, const char *format, ...)
+/* Sets the result and returns false, for `return decision_refuse(...)`. */
+bool decision_refuse(struct decision *decision, struct decision_result *result, int16_t code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* For "%.*s", cut to what fits a message. */
-#define CONTROL_TEXT(span) (int)((span).bytes < 256 ? (span).bytes : 256), (const char *)(span).data
+#define DECISION_TEXT(span) (int)((span).bytes < 256 ? (span).bytes : 256), (const char *)(span).data
 
 #endif

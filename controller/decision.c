@@ -1,11 +1,11 @@
-#include "controller/control.h"
+#include "controller/decision.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
 #define MESSAGE_BYTES_MAX 1024
 
-bool control_refuse(struct decision *decision, struct control_result *result, int16_t code, const char *format, ...)
+bool decision_refuse(struct decision *decision, struct decision_result *result, int16_t code, const char *format, ...)
 {
     char text[MESSAGE_BYTES_MAX];
     va_list arguments;
