@@ -9,12 +9,15 @@
 #include "common/mem.h"
 #include "common/posix/http_server.h"
 #include "common/posix/posix_env.h"
+#include "common/seam/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PAGES_MAX 8
+/* A terminal and the script around it may both send the first signal: what comes together is one wish. */
+#define SECOND_SIGNAL_US 1000000u
 
 struct server;
 
@@ -32,6 +35,7 @@ struct server {
     struct server_page pages[PAGES_MAX];
     struct http_route routes[PAGES_MAX];
     bool is_stopping;
+    uint64_t first_signal_us; /* 0: the stop has another cause */
     int exit_status;
 };
 
@@ -114,10 +118,13 @@ static void on_signal(void *ctx, int signal_number)
     if (!posix_signal_is_end(signal_number)) {
         return;
     }
-    if (server->is_stopping) {
-        _Exit(1); /* the second one: whoever sends it does not want to wait */
+    uint64_t now_us = clock_mono_us(server->posix->env.clock);
+    if (!server->is_stopping) {
+        server->first_signal_us = now_us;
+        stop(server);
+    } else if (now_us - server->first_signal_us > SECOND_SIGNAL_US) {
+        _Exit(1); /* whoever sends it does not want to wait */
     }
-    stop(server);
 }
 
 static enum err start(struct server *server, struct option_problem *ret_problem)
