@@ -1,10 +1,11 @@
 #include "cli/arguments.h"
 
+#include "cli/units.h"
 #include "common/check.h"
+#include "common/near_name.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define BOOTSTRAP_DEFAULT "127.0.0.1:9092"
@@ -71,43 +72,19 @@ void arguments_print_help(const struct command *command)
     }
 }
 
-/* Edits from one name to the other, counted up to what one row of the usual table can hold. */
-static size_t edit_distance(const char *a, size_t a_bytes, const char *b)
-{
-    size_t row[NAME_BYTES_MAX + 1];
-    size_t b_bytes = strlen(b);
-    if (b_bytes > NAME_BYTES_MAX) {
-        return NAME_BYTES_MAX;
-    }
-    for (size_t j = 0; j <= b_bytes; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 1; i <= a_bytes; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b_bytes; j++) {
-            size_t best = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-            diagonal = row[j];
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-            row[j] = best;
-        }
-    }
-    return row[b_bytes];
-}
-
 static void complain_unknown(const struct command *command, const char *name, size_t name_bytes)
 {
     const char *nearest = NULL;
-    size_t nearest_distance = 4; /* further away it is no slip of the finger */
+    size_t nearest_distance = SIZE_MAX;
     for (size_t i = 0; i < flag_total(command); i++) {
-        size_t distance = edit_distance(name, name_bytes, flag_at(command, i)->name);
+        const char *known = flag_at(command, i)->name;
+        size_t distance = near_name_distance(span_make(name, name_bytes), span_text(known));
         if (distance < nearest_distance) {
-            nearest = flag_at(command, i)->name;
+            nearest = known;
             nearest_distance = distance;
         }
     }
-    if (nearest != NULL) {
+    if (near_name_is_near(span_make(name, name_bytes), nearest_distance)) {
         arguments_complain(command, "there is no flag --%.*s; did you mean --%s?", (int)name_bytes, name, nearest);
     } else {
         arguments_complain(command, "there is no flag --%.*s; moldau %s --help lists them", (int)name_bytes, name,
@@ -244,9 +221,8 @@ enum err arguments_number(const struct arguments *arguments, const char *flag_na
         *ret_value = default_value;
         return ERR_OK;
     }
-    char *end = NULL;
-    long long value = strtoll(text, &end, 10);
-    if (text[0] == '\0' || *end != '\0' || value < min || value > max) {
+    int64_t value = 0;
+    if (units_parse_number(span_text(text), &value) != ERR_OK || value < min || value > max) {
         arguments_complain(arguments->command, "--%s is a whole number from %lld to %lld, not '%s'", flag_name,
                            (long long)min, (long long)max, text);
         return ERR_INVALID;

@@ -133,7 +133,7 @@ static bool client_next_address(const char **rest, struct span *ret_host, uint16
     return port > 0 && port <= UINT16_MAX && host_bytes > 0;
 }
 
-/* The first bootstrap address that answers. */
+/* The first bootstrap address that answers, else the first broker that does. */
 static enum err client_open_any(struct client *client, uint64_t deadline_us, struct client_connection **ret_connection)
 {
     const char *rest = client->config.bootstrap;
@@ -149,6 +149,12 @@ static enum err client_open_any(struct client *client, uint64_t deadline_us, str
             return ERR_OK;
         }
         client_complain_address(client, connection, err);
+    }
+    for (size_t i = 0; i < client->node_count; i++) {
+        if (client_connection_open(client, client->nodes[i].connection, deadline_us) == ERR_OK) {
+            *ret_connection = client->nodes[i].connection;
+            return ERR_OK;
+        }
     }
     return err;
 }
@@ -189,7 +195,8 @@ enum err client_version(struct client *client, int32_t node_id, int16_t api_key,
 
 /* ---- calls ---- */
 
-enum err client_send(struct client *client, int32_t node_id, int16_t api_key, const void *request)
+static enum err client_send_request(struct client *client, int32_t node_id, int16_t api_key, const void *request,
+                                    bool is_answered)
 {
     uint64_t deadline_us = client_deadline(client);
     struct client_connection *connection = NULL;
@@ -197,7 +204,7 @@ enum err client_send(struct client *client, int32_t node_id, int16_t api_key, co
     if (err != ERR_OK) {
         return err;
     }
-    err = client_connection_send(client, connection, api_key, request, deadline_us);
+    err = client_connection_send(client, connection, api_key, request, is_answered, deadline_us);
     if (err == ERR_UNSUPPORTED) {
         client_complain(client, "%s:%u does not serve %s in a version that this program knows", connection->host,
                         (unsigned)connection->port, api_table_find(api_key)->name);
@@ -205,6 +212,16 @@ enum err client_send(struct client *client, int32_t node_id, int16_t api_key, co
         client_complain_address(client, connection, err);
     }
     return err;
+}
+
+enum err client_send(struct client *client, int32_t node_id, int16_t api_key, const void *request)
+{
+    return client_send_request(client, node_id, api_key, request, true);
+}
+
+enum err client_send_unanswered(struct client *client, int32_t node_id, int16_t api_key, const void *request)
+{
+    return client_send_request(client, node_id, api_key, request, false);
 }
 
 enum err client_receive(struct client *client, int32_t node_id, int16_t api_key, struct client_reply *ret_reply)

@@ -59,7 +59,7 @@ void client_free(struct client *client);
 
 /* ---- one call ---- */
 
-/* node_id CLIENT_NODE_ANY: whichever bootstrap address answers. `request` is the API's request struct. */
+/* node_id CLIENT_NODE_ANY: whichever bootstrap address answers, or else any broker that the cluster has told of. `request` is the API's request struct. */
 enum err client_call(struct client *client, int32_t node_id, int16_t api_key, const void *request,
                      struct client_reply *ret_reply) MUST_USE;
 void client_reply_done(struct client_reply *reply);
@@ -68,6 +68,8 @@ void client_reply_done(struct client_reply *reply);
 
 /* Sends without waiting; replies come in the order of requests. */
 enum err client_send(struct client *client, int32_t node_id, int16_t api_key, const void *request) MUST_USE;
+/* Sends what is never answered: Produce with acks=0. */
+enum err client_send_unanswered(struct client *client, int32_t node_id, int16_t api_key, const void *request) MUST_USE;
 /* The next reply of this node; `api_key` is that of the request it belongs to. */
 enum err client_receive(struct client *client, int32_t node_id, int16_t api_key,
                         struct client_reply *ret_reply) MUST_USE;

@@ -3,6 +3,7 @@
 #include "common/big_endian.h"
 #include "common/bytebuf.h"
 #include "common/mem.h"
+#include "common/seam/clock.h"
 #include "proto/kmsg/api_versions.h"
 #include "proto/wire/frame.h"
 #include "proto/wire/header.h"
@@ -116,8 +117,7 @@ enum err client_connection_version(const struct client_connection *connection, i
     return ERR_OK;
 }
 
-static enum err client_encode(struct client_connection *connection, const struct client_expected *expected,
-                              const void *request, struct bytebuf *frame)
+static enum err client_encode(const struct client_expected *expected, const void *request, struct bytebuf *frame)
 {
     const struct api_row *api = api_table_find(expected->api_key);
     struct writer writer;
@@ -127,7 +127,6 @@ static enum err client_encode(struct client_connection *connection, const struct
                                     .api_version = expected->api_version,
                                     .correlation_id = expected->correlation_id,
                                     .client_id = span_text(CLIENT_SOFTWARE_NAME)};
-    (void)connection;
     header_request_encode(&writer, &header);
     enum err err = codec_encode(api->request, expected->api_version, request, &writer);
     if (err == ERR_OK) {
@@ -138,7 +137,7 @@ static enum err client_encode(struct client_connection *connection, const struct
 }
 
 static enum err client_send_version(struct client *client, struct client_connection *connection, int16_t api_key,
-                                    int16_t api_version, const void *request, uint64_t deadline_us)
+                                    int16_t api_version, const void *request, bool is_answered, uint64_t deadline_us)
 {
     if (connection->expected_count == CLIENT_CONNECTION_EXPECTED_MAX) {
         return ERR_LIMIT;
@@ -147,7 +146,7 @@ static enum err client_send_version(struct client *client, struct client_connect
         .correlation_id = ++connection->correlation_id, .api_key = api_key, .api_version = api_version};
     struct bytebuf frame;
     bytebuf_init(&frame, CLIENT_REQUEST_BYTES_MAX);
-    enum err err = client_encode(connection, &expected, request, &frame);
+    enum err err = client_encode(&expected, request, &frame);
     if (err == ERR_OK) {
         err = client_write(client, connection, bytebuf_span(&frame), deadline_us);
         if (err != ERR_OK) {
@@ -155,7 +154,7 @@ static enum err client_send_version(struct client *client, struct client_connect
         }
     }
     bytebuf_done(&frame);
-    if (err == ERR_OK) {
+    if (err == ERR_OK && is_answered) {
         unsigned slot = (connection->expected_first + connection->expected_count) % CLIENT_CONNECTION_EXPECTED_MAX;
         connection->expected[slot] = expected;
         connection->expected_count++;
@@ -164,11 +163,14 @@ static enum err client_send_version(struct client *client, struct client_connect
 }
 
 enum err client_connection_send(struct client *client, struct client_connection *connection, int16_t api_key,
-                                const void *request, uint64_t deadline_us)
+                                const void *request, bool is_answered, uint64_t deadline_us)
 {
     int16_t api_version = 0;
     enum err err = client_connection_version(connection, api_key, &api_version);
-    return err != ERR_OK ? err : client_send_version(client, connection, api_key, api_version, request, deadline_us);
+    if (err == ERR_OK) {
+        err = client_send_version(client, connection, api_key, api_version, request, is_answered, deadline_us);
+    }
+    return err;
 }
 
 static enum err client_decode(const struct client_expected *expected, struct client_reply *reply)
@@ -270,7 +272,7 @@ static enum err client_ask_versions(struct client *client, struct client_connect
     request.client_software_name = span_text(CLIENT_SOFTWARE_NAME);
     request.client_software_version = span_text(MOLDAU_VERSION);
     enum err err =
-        client_send_version(client, connection, API_KEY_API_VERSIONS, API_VERSIONS_ASKED, &request, deadline_us);
+        client_send_version(client, connection, API_KEY_API_VERSIONS, API_VERSIONS_ASKED, &request, true, deadline_us);
     struct client_reply reply;
     if (err == ERR_OK) {
         err = client_connection_receive(client, connection, API_KEY_API_VERSIONS, deadline_us, &reply);
@@ -290,9 +292,12 @@ enum err client_connection_open(struct client *client, struct client_connection 
     if (connection->socket != NULL) {
         return ERR_OK;
     }
+    uint64_t now_us = clock_mono_us(client->config.env->clock);
+    uint64_t left_us = deadline_us > now_us ? deadline_us - now_us : 1;
+    uint64_t limit_us = (uint64_t)CLIENT_CONNECT_TIMEOUT_MS * 1000;
     connection->is_done = false;
     net_connect(client->config.env->net, client->config.loop, connection->host, connection->port,
-                (uint64_t)CLIENT_CONNECT_TIMEOUT_MS * 1000, client_on_connected, connection);
+                left_us < limit_us ? left_us : limit_us, client_on_connected, connection);
     client->config.run_until(client->config.loop, &connection->is_done); /* net_connect has a deadline of its own */
     if (!connection->is_done) {
         return ERR_CANCELLED;

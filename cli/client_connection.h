@@ -51,8 +51,9 @@ void client_connection_close(struct client_connection *connection);
 /* ERR_UNSUPPORTED: no version in common. */
 enum err client_connection_version(const struct client_connection *connection, int16_t api_key,
                                    int16_t *ret_version) MUST_USE;
+/* is_answered false: the broker will not reply (Produce with acks=0). */
 enum err client_connection_send(struct client *client, struct client_connection *connection, int16_t api_key,
-                                const void *request, uint64_t deadline_us) MUST_USE;
+                                const void *request, bool is_answered, uint64_t deadline_us) MUST_USE;
 enum err client_connection_receive(struct client *client, struct client_connection *connection, int16_t api_key,
                                    uint64_t deadline_us, struct client_reply *ret_reply) MUST_USE;
 

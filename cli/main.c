@@ -1,5 +1,7 @@
 /* moldau: one program, many verbs. */
+#include "cli/produce.h"
 #include "cli/server.h"
+#include "cli/topic.h"
 #include "cli/verb.h"
 #include "common/check.h"
 
@@ -8,6 +10,8 @@
 
 static const struct verb verbs[] = {
     {"server", "run a node", server_run},
+    {"topic", "create, list, describe, alter and delete topics", topic_run},
+    {"produce", "write lines to a topic", produce_run},
 };
 
 static void print_help(FILE *to)

@@ -2,6 +2,7 @@
 
 #include "common/check.h"
 #include "common/posix/posix_env.h"
+#include "common/seam/clock.h"
 #include "proto/wire/error_code.h"
 
 #include <stdio.h>
@@ -9,9 +10,17 @@
 static void session_on_signal(void *ctx, int signal_number)
 {
     struct session *session = ctx;
-    (void)signal_number;
+    if (!posix_signal_is_end(signal_number)) {
+        return;
+    }
+    bool is_first = !session->is_interrupted;
     session->is_interrupted = true;
-    loop_stop(session->loop);
+    if (is_first && session->interrupt_wakes != NULL) {
+        *session->interrupt_wakes = true;
+    } else {
+        session->is_stopped = true;
+        loop_stop(session->loop);
+    }
 }
 
 int session_open(struct session *session, const struct arguments *arguments)
@@ -45,13 +54,43 @@ int session_open(struct session *session, const struct arguments *arguments)
 
 void session_close(struct session *session)
 {
-    client_free(session->client);
     if (session->loop != NULL) {
         loop_stop(session->loop);
-        posix_loop_run(session->loop);
+        posix_loop_run(session->loop); /* ends a connect that is under way, which still looks at the client */
+    }
+    client_free(session->client);
+    if (session->loop != NULL) {
         runtime_loop_free(session->env->runtime, session->loop);
     }
     posix_env_free(session->posix);
+}
+
+struct session_timer {
+    struct loop_timer timer;
+    bool is_done;
+};
+
+static void session_on_timer(struct loop_timer *timer)
+{
+    CONTAINER_OF(timer, struct session_timer, timer)->is_done = true;
+}
+
+void session_pause(struct session *session, uint64_t pause_ms)
+{
+    struct session_timer wait = {.timer = {.fire = session_on_timer}};
+    loop_timer_set(session->loop, &wait.timer, clock_mono_us(session->env->clock) + pause_ms * 1000);
+    posix_loop_run_until(session->loop, &wait.is_done);
+    loop_timer_cancel(session->loop, &wait.timer);
+}
+
+void session_wait(struct session *session, const bool *is_done)
+{
+    posix_loop_run_until(session->loop, is_done);
+}
+
+uint64_t session_now_ms(const struct session *session)
+{
+    return clock_mono_us(session->env->clock) / 1000;
 }
 
 int session_fail(const struct session *session)

@@ -1,7 +1,8 @@
 /* topic create, alter, delete. */
+#include "cli/line_reader.h"
 #include "cli/topic.h"
 #include "cli/units.h"
-#include "common/mem.h"
+#include "common/posix/terminal.h"
 #include "proto/api/api_table.h"
 #include "proto/kmsg/create_partitions.h"
 #include "proto/kmsg/create_topics.h"
@@ -11,7 +12,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define CONFIG_VALUE_BYTES 1024
 #define CONFIG_OPERATION_SET 0
@@ -209,21 +209,33 @@ int topic_alter(struct session *session)
 
 /* ---- delete ---- */
 
-static bool delete_is_confirmed(const struct session *session)
+static bool delete_is_confirmed(struct session *session)
 {
     const struct arguments *arguments = session->arguments;
     if (arguments_has(arguments, "yes")) {
         return true;
     }
-    if (!isatty(STDIN_FILENO)) {
+    if (!terminal_is_input()) {
         arguments_complain(arguments->command,
                            "records of a deleted topic are gone for good: repeat the command with --yes");
         return false;
     }
     (void)fprintf(stderr, "Delete %zu topic%s and all records? Type yes: ", arguments->words.count,
                   arguments->words.count == 1 ? "" : "s");
-    char answer[16] = "";
-    return fgets(answer, sizeof(answer), stdin) != NULL && strcmp(answer, "yes\n") == 0;
+    struct line_reader reader;
+    struct span line = SPAN_NULL;
+    enum err err = line_reader_open(&reader, session, NULL);
+    while (err == ERR_OK && !session->is_interrupted) {
+        err = line_reader_next(&reader, &line);
+        if (err != ERR_WOULD_BLOCK) {
+            break;
+        }
+        line_reader_wait(&reader);
+        err = ERR_OK;
+    }
+    bool is_confirmed = err == ERR_OK && !session->is_interrupted && span_equal_text(line, "yes");
+    line_reader_close(&reader);
+    return is_confirmed;
 }
 
 int topic_delete(struct session *session)

@@ -35,6 +35,18 @@ static enum err units_number(struct span text, int64_t *ret_value, struct span *
     return ERR_OK;
 }
 
+enum err units_parse_number(struct span text, int64_t *ret_value)
+{
+    int64_t value = 0;
+    struct span rest;
+    enum err err = units_number(text, &value, &rest);
+    if (err != ERR_OK || rest.bytes > 0) {
+        return ERR_INVALID;
+    }
+    *ret_value = value;
+    return ERR_OK;
+}
+
 static enum err units_parse(struct span text, const struct unit *units, size_t unit_count, int64_t *ret_value)
 {
     int64_t value = 0;
@@ -115,8 +127,7 @@ static int64_t units_days(int64_t year, int64_t month, int64_t day)
 
 enum err units_parse_time(struct span text, int64_t *ret_ms)
 {
-    struct span rest;
-    if (units_number(text, ret_ms, &rest) == ERR_OK && rest.bytes == 0) {
+    if (units_parse_number(text, ret_ms) == ERR_OK) {
         return ERR_OK;
     }
     char copy[UNITS_TEXT_BYTES];

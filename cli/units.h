@@ -11,8 +11,10 @@
 #include "common/err.h"
 #include "common/span.h"
 
-#define UNITS_TEXT_BYTES 32
+#define UNITS_TEXT_BYTES 128 /* more than any text needs: gcc counts 20 digits for every number */
 
+/* A whole number: an optional minus and digits, nothing else. */
+enum err units_parse_number(struct span text, int64_t *ret_value) MUST_USE;
 enum err units_parse_ms(struct span text, int64_t *ret_ms) MUST_USE;
 enum err units_parse_bytes(struct span text, int64_t *ret_bytes) MUST_USE;
 /* The value of a setting: settings that end in .ms or .bytes take units, all others stay as they are. */

@@ -1,4 +1,5 @@
 /* What people read of options: suggestions for names that don't exist, and the generated tables. */
+#include "common/near_name.h"
 #include "common/option_internal.h"
 
 #include <ctype.h>
@@ -82,35 +83,6 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Insertions, deletions, replacements and swaps of neighbours that make one text of the other (optimal string
- * alignment). Both are shorter than OPTION_NAME_BYTES_MAX. */
-static size_t edit_distance(struct span a, struct span b)
-{
-    size_t rows[3][OPTION_NAME_BYTES_MAX + 1];
-    size_t *before_last = rows[0];
-    size_t *last = rows[1];
-    size_t *now = rows[2];
-    for (size_t j = 0; j <= b.bytes; j++) {
-        last[j] = j;
-        before_last[j] = 0;
-    }
-    for (size_t i = 1; i <= a.bytes; i++) {
-        now[0] = i;
-        for (size_t j = 1; j <= b.bytes; j++) {
-            size_t replaced = last[j - 1] + (a.data[i - 1] == b.data[j - 1] ? 0 : 1);
-            now[j] = least(least(last[j] + 1, now[j - 1] + 1), replaced);
-            if (i > 1 && j > 1 && a.data[i - 1] == b.data[j - 2] && a.data[i - 2] == b.data[j - 1]) {
-                now[j] = least(now[j], before_last[j - 2] + 1);
-            }
-        }
-        size_t *oldest = before_last;
-        before_last = last;
-        last = now;
-        now = oldest;
-    }
-    return last[b.bytes];
-}
-
 struct suggestion {
     char name[OPTION_NAME_BYTES_MAX];
     size_t distance;
@@ -146,8 +118,8 @@ void option_say_unknown(const struct option_table *table, struct span name, cons
         } else {
             (void)snprintf(shown, sizeof(shown), "%s", table->rows[i].name);
         }
-        size_t distance = edit_distance(name, span_text(shown));
-        if (distance <= 2 || distance <= name.bytes / 4) {
+        size_t distance = near_name_distance(name, span_text(shown));
+        if (near_name_is_near(name, distance)) {
             suggestions_add(suggestions, &count, shown, distance);
         }
     }
