@@ -29,12 +29,12 @@ void partition_log_delete_records(struct partition_log *log, int64_t offset, log
     log_sync_wait(log, LOG_NO_EPOCH, done, ctx);
 }
 
-/* The files of a segment that lies wholly below the log start are of no use any more. The active segment stays: it is
- * where the next record goes. */
-static void drop_below_start(struct partition_log *log)
+/* The active segment stays: it is where the next record goes. So does the one that the marks on disk name: recovery begins there. */
+void log_retain_drop_old(struct partition_log *log)
 {
     size_t count = 0;
-    while (count + 1 < log->segment_count && log->segments[count + 1]->base_offset <= log->log_start_offset) {
+    while (count + 1 < log->segment_count && log->segments[count + 1]->base_offset <= log->log_start_offset &&
+           log->segments[count]->base_offset < log->marks.recovery_segment) {
         count++;
     }
     if (count == 0) {
@@ -59,7 +59,6 @@ void log_retain_start_moved(struct partition_log *log, int64_t log_start_offset)
         log->are_epochs_unsaved = true; /* a removal: saved with the next job */
     }
     producer_state_truncate_start(&log->producers, log_start_offset);
-    drop_below_start(log);
 }
 
 /* Reads the largest timestamp of a sealed segment, its index's last entry. */

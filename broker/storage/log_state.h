@@ -148,8 +148,10 @@ void log_sync_wait(struct partition_log *log, int32_t leader_epoch, log_done_fn 
 /* Marks that say what is true of the log as it is now. */
 void log_sync_marks_now(const struct partition_log *log, struct log_marks *ret_marks);
 
-/* log_retain.c: the marks with this log start are on disk: readers see it now, segments below go. */
+/* log_retain.c: the marks with this log start are on disk: readers see it now. */
 void log_retain_start_moved(struct partition_log *log, int64_t log_start_offset);
+/* New marks are on disk: segments wholly below the log start are of no use any more. */
+void log_retain_drop_old(struct partition_log *log);
 
 /* log_remove.c: removal of whole segments that nothing refers to any more. */
 void log_remove_segments(struct partition_log *log, const int64_t *base_offsets, size_t count);

@@ -246,6 +246,9 @@ bool log_sync_apply(struct sync_item *item, enum err err)
     if (err == ERR_OK && item->has_marks && item->marks.log_start_offset > log->log_start_offset) {
         log_retain_start_moved(log, item->marks.log_start_offset);
     }
+    if (err == ERR_OK && item->has_marks) {
+        log_retain_drop_old(log);
+    }
     while (waiter != NULL) {
         struct log_waiter *next = waiter->next;
         if (err == ERR_OK && waiter->leader_epoch > log->appendable_epoch) {

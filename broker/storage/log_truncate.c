@@ -28,6 +28,10 @@ struct log_truncation {
     struct log_marks marks;
     int64_t *base_offsets;
     size_t base_count;
+    int64_t kept_base_offset; /* of the segment that holds the new end */
+    /* found by the job */
+    int64_t end_offset;
+    uint64_t kept_bytes;
     struct partition_log *fresh;
     struct option_problem problem;
     enum err err;
@@ -45,22 +49,29 @@ static enum err unlink_segment(const struct log_truncation *change, int64_t base
     return err;
 }
 
-/* Where the batch that holds or follows change->offset begins; a batch is kept whole or dropped whole. */
-static enum err find_pos(const struct log_truncation *change, struct file *file, uint64_t *ret_pos)
+/* The last place at or below change->offset where a batch begins: a batch is kept whole or dropped whole. */
+static enum err find_end(struct log_truncation *change)
 {
+    struct store_path path = store_path_segment(change->log->path, change->kept_base_offset, STORE_SUFFIX_LOG);
     struct batch_scan scan;
     struct batch_header header;
+    struct file *file = NULL;
     uint64_t bytes = 0;
     uint64_t pos = 0;
-    enum err err = file_size(file, &bytes);
+    enum err err = fs_open(change->fs, path.text, FS_OPEN_READ, &file);
     if (err != ERR_OK) {
         return err;
     }
+    err = file_size(file, &bytes);
     batch_scan_init(&scan, file, 0, bytes, true);
-    *ret_pos = 0;
-    while ((err = batch_scan_next(&scan, &header, &pos)) == ERR_OK && batch_next_offset(&header) <= change->offset) {
-        *ret_pos = scan.pos;
+    change->end_offset = change->kept_base_offset;
+    change->kept_bytes = 0;
+    while (err == ERR_OK && (err = batch_scan_next(&scan, &header, &pos)) == ERR_OK &&
+           batch_next_offset(&header) <= change->offset) {
+        change->end_offset = batch_next_offset(&header);
+        change->kept_bytes = scan.pos;
     }
+    file_unref(file);
     return err == ERR_END ? ERR_OK : err;
 }
 
@@ -85,23 +96,19 @@ static enum err copy_bytes(struct file *from, struct file *to, uint64_t bytes)
     return err == ERR_OK ? file_sync(to) : err;
 }
 
-/* Replaces the segment by its beginning. Its indexes go: they are rebuilt from the copy. */
-static enum err shorten_segment(const struct log_truncation *change, int64_t base_offset)
+/* Replaces the segment by its beginning. Its indexes are cut when the log is opened again. */
+static enum err shorten_segment(const struct log_truncation *change)
 {
-    struct store_path path = store_path_segment(change->log->path, base_offset, STORE_SUFFIX_LOG);
+    struct store_path path = store_path_segment(change->log->path, change->kept_base_offset, STORE_SUFFIX_LOG);
     struct store_path cleaned = store_path_add(&path, STORE_SUFFIX_CLEANED);
     struct file *from = NULL;
     struct file *to = NULL;
-    uint64_t keep_bytes = 0;
     enum err err = fs_open(change->fs, path.text, FS_OPEN_READ, &from);
-    if (err == ERR_OK) {
-        err = find_pos(change, from, &keep_bytes);
-    }
     if (err == ERR_OK) {
         err = fs_open(change->fs, cleaned.text, FS_OPEN_WRITE | FS_OPEN_CREATE | FS_OPEN_TRUNCATE, &to);
     }
     if (err == ERR_OK) {
-        err = copy_bytes(from, to, keep_bytes);
+        err = copy_bytes(from, to, change->kept_bytes);
     }
     if (err == ERR_OK) {
         err = fs_rename(change->fs, cleaned.text, path.text);
@@ -129,19 +136,50 @@ static enum err remove_snapshots_above(const struct log_truncation *change)
     return err;
 }
 
-static enum err change_files(const struct log_truncation *change)
+/* The marks from which recovery leads to the truncated log, whenever it runs. */
+static void lower_marks(struct log_truncation *change)
+{
+    struct log_marks *marks = &change->marks;
+    if (change->drops_all) {
+        marks->is_discarded = true;
+        marks->log_start_offset = change->offset;
+        marks->producers = MARKS_PRODUCERS_NONE;
+        marks->cap_offset = change->offset;
+        return;
+    }
+    if (change->end_offset < marks->recovery_offset) {
+        marks->recovery_segment = change->kept_base_offset;
+        marks->recovery_offset = change->kept_base_offset;
+        marks->recovery_pos = 0;
+        marks->producers = MARKS_PRODUCERS_UNKNOWN;
+    }
+    /* The log start may lie inside the batch that goes. */
+    if (change->end_offset < marks->log_start_offset) {
+        marks->log_start_offset = change->end_offset;
+    }
+    if (change->end_offset < marks->cap_offset) {
+        marks->cap_offset = change->end_offset;
+    }
+}
+
+static enum err change_files(struct log_truncation *change)
 {
     size_t index = change->base_count;
-    enum err err = log_marks_write(change->fs, change->log->path, &change->marks);
+    enum err err = change->drops_all ? ERR_OK : find_end(change);
+    if (err != ERR_OK) {
+        return err;
+    }
+    lower_marks(change);
+    err = log_marks_write(change->fs, change->log->path, &change->marks);
     if (err != ERR_OK || change->drops_all) {
         return err; /* the discard is in the marks: opening carries it out */
     }
     err = remove_snapshots_above(change);
-    while (err == ERR_OK && index > 1 && change->base_offsets[index - 1] > change->offset) {
+    while (err == ERR_OK && change->base_offsets[index - 1] > change->kept_base_offset) {
         err = unlink_segment(change, change->base_offsets[--index]);
     }
     if (err == ERR_OK) {
-        err = shorten_segment(change, change->base_offsets[index - 1]);
+        err = shorten_segment(change);
     }
     return err == ERR_OK ? fs_sync_dir(change->fs, change->log->path) : err;
 }
@@ -212,7 +250,7 @@ static void truncation_done(struct loop_job *job)
     if (err == ERR_OK) {
         take_state(log, change->fresh);
     } else {
-        (void)log_state_fail(log, "truncation", err);
+        (void)log_state_fail(log, change->problem.text[0] == '\0' ? "truncation" : change->problem.text, err);
     }
     log->change = NULL;
     log->phase = LOG_OPEN;
@@ -228,36 +266,13 @@ static void truncation_done(struct loop_job *job)
     done(ctx, err);
 }
 
-/* The marks from which recovery leads to the truncated log, whenever it runs. */
-static void lower_marks(struct log_truncation *change)
-{
-    struct partition_log *log = change->log;
-    struct log_marks *marks = &change->marks;
-    *marks = log->marks;
-    if (change->offset < marks->recovery_offset) {
-        size_t index = log_state_find_segment(log, change->offset);
-        marks->recovery_segment = log->segments[index]->base_offset;
-        marks->recovery_offset = marks->recovery_segment;
-        marks->recovery_pos = 0;
-        marks->producers = MARKS_PRODUCERS_UNKNOWN;
-    }
-    if (change->offset < marks->log_start_offset) {
-        marks->log_start_offset = change->offset;
-    }
-    if (change->drops_all) {
-        marks->is_discarded = true;
-        marks->log_start_offset = change->offset;
-        marks->producers = MARKS_PRODUCERS_NONE;
-    }
-    marks->cap_offset = change->offset < marks->cap_offset || change->drops_all ? change->offset : marks->cap_offset;
-    marks->cap_generation = log_dir_generation(log->dir);
-}
-
 static void truncation_start(struct partition_log *log)
 {
     struct log_truncation *change = log->change;
-    lower_marks(change);
     log->is_change_running = true;
+    change->marks = log->marks;
+    change->marks.cap_generation = log_dir_generation(log->dir);
+    change->kept_base_offset = log->segments[log_state_find_segment(log, change->offset)]->base_offset;
     change->settings = log->settings;
     change->base_offsets = mem_array(log->segment_count, sizeof(int64_t));
     change->base_count = log->segment_count;

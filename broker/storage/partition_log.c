@@ -161,7 +161,7 @@ void log_state_refuse(struct partition_log *log, enum err err, log_done_fn done,
 
 enum err log_state_fail(struct partition_log *log, const char *what, enum err err)
 {
-    char text[320];
+    char text[OPTION_PROBLEM_BYTES + LOG_TOPIC_NAME_BYTES_MAX];
     (void)snprintf(text, sizeof(text), "%s of %s-%d", what, log->topic, (int)log->partition_index);
     log_dir_fail(log->dir, text, err);
     return err;

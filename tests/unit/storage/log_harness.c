@@ -2,6 +2,9 @@
 
 #include "common/mem.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 #define HARNESS_FILES_MAX 16u
 
 static uint64_t clock_mono(struct clock *clock)
@@ -27,8 +30,15 @@ static void drop_line(void *ctx, enum log_level level, const char *line, size_t 
 {
     (void)ctx;
     (void)level;
-    (void)line;
-    (void)bytes;
+    if (getenv("MOLDAU_TEST_LOG") != NULL) {
+        printf("# %.*s", (int)bytes, line);
+    }
+}
+
+static void print_call(void *ctx, const char *line)
+{
+    (void)ctx;
+    printf("# %s\n", line);
 }
 
 static uint64_t loop_now(struct loop *loop)
@@ -104,6 +114,9 @@ void harness_init(struct harness *harness, struct fs_sim *sim, struct fs *fs, co
     harness->loop.ops = &harness_loop_ops;
     harness->tasks_end = &harness->tasks;
     harness->settings = LOG_SETTINGS_DEFAULT;
+    if (sim != NULL && getenv("MOLDAU_TEST_LOG") != NULL) {
+        fs_sim_set_log(sim, print_call, NULL);
+    }
     harness->id = (struct partition_log_id){HARNESS_TOPIC, 0, {{1, 2, 3, 4}}};
 }
 
@@ -264,6 +277,13 @@ enum err harness_stop(struct harness *harness, bool is_orderly)
     log_dir_close(harness->dir);
     harness->dir = NULL;
     return err;
+}
+
+void harness_crash(struct harness *harness, enum fs_sim_crash_mode mode, uint64_t seed)
+{
+    fs_sim_crash_at(harness->sim, fs_sim_call_count(harness->sim) + 1, FS_SIM_TEAR_NONE);
+    (void)harness_stop(harness, false);
+    fs_sim_crash(harness->sim, mode, seed);
 }
 
 enum err harness_begin_epoch(struct harness *harness, int32_t epoch)

@@ -76,6 +76,9 @@ bool harness_pump_once(struct harness *harness);
 enum err harness_close_log(struct harness *harness);
 enum err harness_stop(struct harness *harness, bool is_orderly);
 
+/* The machine or process dies: nothing of it reaches the disk any more, then the disk is what `mode` leaves. */
+void harness_crash(struct harness *harness, enum fs_sim_crash_mode mode, uint64_t seed);
+
 enum err harness_begin_epoch(struct harness *harness, int32_t epoch);
 enum err harness_truncate_to(struct harness *harness, int64_t offset);
 enum err harness_truncate_fully(struct harness *harness, int64_t offset);

@@ -175,7 +175,11 @@ static enum err step_truncate(struct log_script *script)
         return err;
     }
     drop_above(script, offset);
+    if (script->start_offset > script->end_offset) {
+        script->start_offset = script->end_offset; /* it lay inside the batch that went */
+    }
     EXPECT(script, partition_log_end_offset(script->harness->log) == script->end_offset);
+    EXPECT(script, partition_log_start_offset(script->harness->log) == script->start_offset);
     settle(script);
     reload_producers(script);
     note_synced(script);
@@ -303,8 +307,8 @@ static void check_batch(struct log_script *script, const struct batch *batch, st
     EXPECT(script, expected->next_offset == batch_next_offset(&batch->header));
     EXPECT(script, expected->epoch == batch->header.partition_leader_epoch);
     /* Of a batch that the log start cuts, only the rest is part of the log. */
-    int64_t offset = batch->header.base_offset > script->start_offset ? batch->header.base_offset
-                                                                      : script->start_offset;
+    int64_t offset =
+        batch->header.base_offset > script->start_offset ? batch->header.base_offset : script->start_offset;
     EXPECT(script, partition_log_epoch_at(script->harness->log, offset) == expected->epoch);
     EXPECT(script, batch_check_crc(batch) == ERR_OK);
     if (!batch_is_control(&batch->header)) {
@@ -404,7 +408,8 @@ void log_script_check_recovered(struct log_script *script, bool lost_power)
         least = script->least_end_offset == least && cut != NULL ? cut->base_offset : least;
         EXPECT(script, end_offset >= least);
         EXPECT(script, end_offset <= script->end_offset);
-        EXPECT(script, start_offset >= script->start_offset && start_offset <= script->most_start_offset);
+        EXPECT(script, start_offset <= script->most_start_offset);
+        EXPECT(script, start_offset >= (least < script->start_offset ? least : script->start_offset));
         EXPECT(script, end_offset == script->end_offset || find_batch(script, end_offset) == NULL ||
                            find_batch(script, end_offset)->base_offset == end_offset);
         drop_above(script, end_offset);

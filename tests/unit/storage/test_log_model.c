@@ -16,8 +16,7 @@ static void crash_and_recover(struct log_script *script)
     enum fs_sim_crash_mode mode = !loses_power                       ? FS_SIM_CRASH_KILL
                                   : prop_chance(&script->prop, 1, 2) ? FS_SIM_CRASH_LOSE
                                                                      : FS_SIM_CRASH_RANDOM;
-    fs_sim_crash(harness->sim, mode, prop_u64(&script->prop));
-    (void)harness_stop(harness, false); /* every call fails: the files are of the time before */
+    harness_crash(harness, mode, prop_u64(&script->prop));
     assert_int_equal(harness_start(harness), ERR_OK);
     if (harness_open(harness) != ERR_OK) {
         fail_msg("seed %lu: %s", (unsigned long)script->prop.seed, harness->problem.text);

@@ -259,8 +259,7 @@ static void deleted_records_stay_deleted(void **state)
     struct log_read read;
     assert_int_equal(log_read_plan(harness->log, &request, &read), ERR_OUT_OF_RANGE);
     assert_int_equal(read_all(harness, 25, 100), 15);
-    fs_sim_crash(harness->sim, FS_SIM_CRASH_LOSE, 1);
-    (void)harness_stop(harness, false);
+    harness_crash(harness, FS_SIM_CRASH_LOSE, 1);
     assert_int_equal(harness_start(harness), ERR_OK);
     assert_int_equal(harness_open(harness), ERR_OK);
     assert_int_equal(partition_log_start_offset(harness->log), 25);
