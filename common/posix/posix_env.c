@@ -9,6 +9,7 @@
 #include "common/seam/rng.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/random.h>
@@ -102,8 +103,22 @@ static int descriptors_prepare(void)
     return (int)(usable - kept);
 }
 
+/* Request frames come and go by the thousand, most of them between 100 KiB and 1 MiB. The C library would map each anew and
+ * give it back at once: 100,000 page faults per GiB produced. With these bounds a thread's frames use the same pages again. */
+#define MALLOC_MAP_BYTES (8 << 20)
+#define MALLOC_KEEP_BYTES (32 << 20)
+#define MALLOC_GROW_BYTES (1 << 20)
+
+static void memory_prepare(void)
+{
+    CHECK(mallopt(M_MMAP_THRESHOLD, MALLOC_MAP_BYTES) == 1);
+    CHECK(mallopt(M_TRIM_THRESHOLD, MALLOC_KEEP_BYTES) == 1);
+    CHECK(mallopt(M_TOP_PAD, MALLOC_GROW_BYTES) == 1);
+}
+
 struct posix_env *posix_env_new(enum log_level level)
 {
+    memory_prepare();
     CHECK(signal(SIGPIPE, SIG_IGN) != SIG_ERR); /* sendfile has no flag against it */
     struct posix_parts *parts = MEM_NEW(struct posix_parts);
     unsigned cpu_count = cpus_allowed();

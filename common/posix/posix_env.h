@@ -1,7 +1,8 @@
 /* posix_env: the world as a node uses it in production: kernel clocks, kernel randomness, files, TCP, threads, and log
  * lines on standard error. Linked by cli/ and tests only; everything else sees the seam (common/seam/env.h).
  *
- * Shape:     making one ignores SIGPIPE for the process and raises the soft limit of open files to the hard one.
+ * Shape:     making one ignores SIGPIPE for the process, raises the soft limit of open files to the hard one, and lets the C
+ *            library keep freed memory for the next request.
  * Limits:    blocking pool: max(4, 2 * processors) threads; resolution of names: 2 threads; a share of the
  *            descriptors is kept for files (common/posix/posix_net.h).
  * Ownership: posix_env_free after the node, its loops, sockets and files are gone.
