@@ -1,4 +1,7 @@
-/* controller_metrics: what the controller counts. */
+/* controller_metrics: what the controller counts.
+ *
+ * Threads:   counted on the controller's loop, read by any.
+ */
 #ifndef CONTROLLER_CONTROLLER_METRICS_H
 #define CONTROLLER_CONTROLLER_METRICS_H
 

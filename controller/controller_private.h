@@ -1,5 +1,8 @@
 /* controller_private: the controller's state, shared by controller.c (life, requests), controller_form.c (opening the directory),
- * controller_round.c (decisions), controller_publish.c (subscriptions). */
+ * controller_round.c (decisions), controller_publish.c (subscriptions).
+ *
+ * Threads:   the controller's loop, but for what is marked.
+ */
 #ifndef CONTROLLER_CONTROLLER_PRIVATE_H
 #define CONTROLLER_CONTROLLER_PRIVATE_H
 

@@ -1,4 +1,8 @@
-/* quorum_log_private: what quorum_log.c (segments), quorum_side.c (side files) and quorum_load.c (opening) share. */
+/* quorum_log_private: what quorum_log.c (segments), quorum_side.c (side files) and quorum_load.c (opening) share.
+ *
+ * Errors:    as quorum_log.h says; nothing here remembers a failure (quorum_log.is_failed).
+ * Threads:   as the log: one job at a time.
+ */
 #ifndef CONTROLLER_QUORUM_LOG_PRIVATE_H
 #define CONTROLLER_QUORUM_LOG_PRIVATE_H
 
