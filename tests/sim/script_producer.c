@@ -5,6 +5,7 @@
  * Producing, per partition: batches [head, tail) are unacknowledged. They are sent in order; the answer to one that fails makes
  * it wait until nothing of the partition is under way, then all are sent again in order. The head's predecessor is
  * acknowledged, so "out of order sequence" for a head is a lost acknowledged record, or a lost producer state. */
+#include "common/logger.h"
 #include "common/mem.h"
 #include "common/seam/clock.h"
 #include "common/seam/loop.h"
@@ -166,6 +167,7 @@ static void on_produce_reply(struct kafka_request *request, struct reader *body)
 {
     struct script_batch *batch = CONTAINER_OF(request, struct script_batch, request);
     struct script_partition *partition = batch->partition;
+    struct script_producer *producer = partition->producer;
     batch->is_under_way = false;
     partition->under_way_count--;
     if (body == NULL) {
@@ -179,6 +181,9 @@ static void on_produce_reply(struct kafka_request *request, struct reader *body)
         const struct produce_response_partition_produce_response *answer =
             &response.responses[0].partition_responses[0];
         CHECK(answer->index == (int32_t)partition->index);
+        log_debug(producer->env->logger, "script", "produced", "partition=%u number=%llu count=%u error=%s offset=%lld",
+                  partition->index, (unsigned long long)batch->first_number, batch->record_count,
+                  error_code_name(answer->error_code), (long long)answer->base_offset);
         batch_judge(batch, answer->error_code, answer->base_offset);
         arena_done(&arena);
     }

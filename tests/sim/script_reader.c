@@ -1,4 +1,5 @@
 /* The reader: one fetch at a time for all partitions, without a session; sizes and waits are drawn, so that batches come cut. */
+#include "common/logger.h"
 #include "common/mem.h"
 #include "common/seam/loop.h"
 #include "common/seam/rng.h"
@@ -66,6 +67,9 @@ static void take_partition(struct script_reader *reader, const struct fetch_resp
 {
     unsigned partition = (unsigned)data->partition_index;
     CHECK(partition < reader->options.partition_count);
+    log_debug(reader->env->logger, "script", "fetched", "partition=%u offset=%lld error=%s hw=%lld bytes=%zu",
+              partition, (long long)reader->walk.next_offset[partition], error_code_name(data->error_code),
+              (long long)data->high_watermark, data->records.bytes.bytes);
     if (data->error_code == ERROR_OFFSET_OUT_OF_RANGE) {
         broker_checker_violation(reader->options.checker,
                                  "R1: partition %u: offset %lld is out of range after it was read", partition,
