@@ -34,7 +34,7 @@ struct fetch_part {
     struct scatter_part part;
     struct fetch *fetch;
     struct fetch_wish wish;
-    const struct image_topic *topic; /* NULL: unknown */
+    const struct image_topic *topic; /* NULL: unknown. Of the image of the beginning: not to be followed after a wait */
 
     /* The owner's, between rounds. */
     struct partition_waiter waiter;
@@ -44,6 +44,7 @@ struct fetch_part {
     /* The home's. */
     bool is_waiting; /* a waiter was left with the owner, and no news has come from it */
     enum fetch_part_news news;
+    bool may_wait; /* the fetch's, as of the round's begin: the owner reads it while the deadline may come */
 
     /* What the last round found; written by the owner in a round, read by home behind it. */
     enum error_code error;

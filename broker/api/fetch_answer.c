@@ -39,7 +39,9 @@ static void fetch_answer_leader(const struct fetch_part *part, struct fetch_resp
     if (part->error != ERROR_NOT_LEADER_OR_FOLLOWER && part->error != ERROR_FENCED_LEADER_EPOCH) {
         return;
     }
-    const struct image_partition *partition = image_find_partition(part->topic, part->wish.name.partition_index);
+    /* Looked up again: the image of the beginning, and the topic in it, may be gone after a wait. */
+    const struct image_topic *topic = image_find_topic_id(part->fetch->home->image, part->part.topic_id);
+    const struct image_partition *partition = image_find_partition(topic, part->wish.name.partition_index);
     if (partition != NULL) {
         data->current_leader.leader_id = partition->leader_id;
         data->current_leader.leader_epoch = partition->leader_epoch;

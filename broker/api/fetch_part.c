@@ -31,13 +31,17 @@ static void fetch_part_woken(struct partition_waiter *waiter)
     loop_post(part->fetch->home->loop, &part->news_task);
 }
 
+static bool fetch_part_wants_more(const struct fetch_part *part)
+{
+    const struct fetch *fetch = part->fetch;
+    return part->may_wait && part->error == ERROR_NONE && part->diverging_epoch < 0 &&
+           (int64_t)fetch_part_bytes(part) < fetch->message->min_bytes;
+}
+
 /* Too little so far: hear of more. Only the waiter stays behind, so the owner must still have the partition. */
 static void fetch_part_leave_waiter(struct fetch_part *part, struct partition *partition)
 {
-    struct fetch *fetch = part->fetch;
-    bool wants_more = fetch->may_wait && part->error == ERROR_NONE && part->diverging_epoch < 0 &&
-                      (int64_t)fetch_part_bytes(part) < fetch->message->min_bytes;
-    if (wants_more && partition != NULL) {
+    if (fetch_part_wants_more(part)) {
         part->waiter.wake = fetch_part_woken;
         partition_wait(partition, &part->waiter);
         part->leaves_waiter = true;
@@ -72,10 +76,18 @@ static void fetch_part_read_done(struct loop_job *job)
     if (part->error != ERROR_NONE) {
         fetch_part_drop(part);
     }
-    /* The partition may have gone while the pool was reading. */
+    /* The partition may have gone while the pool was reading, or be going: nobody would wake a waiter that came now. */
     struct partition *partition =
         partition_set_find(part->part.owner->partitions, part->part.topic_id, part->part.partition_index);
-    fetch_part_leave_waiter(part, partition);
+    bool is_led = partition != NULL && partition_check_leader(partition, part->wish.current_leader_epoch) == ERROR_NONE;
+    if (is_led && fetch_part_wants_more(part) &&
+        partition_read_end(partition, part->fetch->is_read_committed) != part->read.request.end_offset) {
+        fetch_part_run(&part->part, partition); /* there is more by now, and its wake-up has passed */
+        return;
+    }
+    if (is_led) {
+        fetch_part_leave_waiter(part, partition);
+    }
     scatter_part_done(&part->part);
 }
 
@@ -162,13 +174,26 @@ void fetch_part_run(struct scatter_part *scatter_part, struct partition *partiti
     scatter_part_done(scatter_part);
 }
 
+static void fetch_part_cancelled(struct loop_task *task)
+{
+    scatter_part_done(CONTAINER_OF(task, struct scatter_part, task));
+}
+
 void fetch_part_cancel(struct scatter_part *scatter_part, struct partition *partition)
 {
     struct fetch_part *part = CONTAINER_OF(scatter_part, struct fetch_part, part);
+    bool was_waiting = part->waiter.is_waiting;
     if (partition != NULL) {
         partition_wait_cancel(partition, &part->waiter);
     }
     /* A partition that has gone has woken its waiters before it went. */
     CHECK(!part->waiter.is_waiting);
+    if (!was_waiting && part->part.owner == part->part.scatter->home) {
+        /* Its news is queued on this very loop: the fetch must not end before. From another owner the way back is the same
+         * queue, behind the news. */
+        part->part.task.run = fetch_part_cancelled;
+        loop_post(part->part.owner->loop, &part->part.task);
+        return;
+    }
     scatter_part_done(scatter_part);
 }

@@ -220,11 +220,14 @@ void handle_describe_log_dirs(struct request *request)
     }
     struct broker *broker = request->worker->broker;
     struct describe_dirs *describe = arena_alloc(&request->arena, sizeof(*describe));
-    CHECK(describe != NULL); /* a few bytes of a fresh arena */
+    struct dir_space *spaces = arena_array(&request->arena, broker->log_dirs->dir_count, sizeof(*spaces));
+    if (describe == NULL || spaces == NULL) { /* the decoded message may have filled the arena */
+        request_close_connection(request, "the request for log directories needs more memory than one request may use");
+        return;
+    }
     describe->request = request;
     describe->message = request->message;
-    describe->spaces = arena_array(&request->arena, broker->log_dirs->dir_count, sizeof(struct dir_space));
-    CHECK(describe->spaces != NULL);
+    describe->spaces = spaces;
     utarray_new(describe->replicas, &dir_replica_icd);
     describe->task.run = describe_visit;
     loop_post(broker->workers[0]->loop, &describe->task);

@@ -90,6 +90,7 @@ static void fetch_read_round(struct fetch *fetch)
         struct fetch_part *part = &fetch->parts[i];
         if (part->news == FETCH_NEWS_UNREAD) {
             part->news = FETCH_NEWS_NONE;
+            part->may_wait = fetch->may_wait;
             scatter_send(&fetch->scatter, &part->part, part->part.topic_id, part->part.partition_index, fetch_part_run);
         }
     }

@@ -43,7 +43,10 @@ static void forward_done(struct controller_request *call)
 void handle_forward(struct request *request)
 {
     struct forward *forward = arena_alloc(&request->arena, sizeof(*forward));
-    CHECK(forward != NULL); /* a small part of a fresh arena */
+    if (forward == NULL) { /* the decoded message may have filled the arena */
+        request_close_connection(request, "the request needs more memory than one request may use");
+        return;
+    }
     forward->request = request;
     forward->call = (struct controller_request){
         .kind = CONTROLLER_ADMIN,

@@ -44,7 +44,10 @@ void handle_init_producer_id(struct request *request)
         return;
     }
     struct init_producer_id *init = arena_alloc(&request->arena, sizeof(*init));
-    CHECK(init != NULL); /* a few bytes of a fresh arena */
+    if (init == NULL) { /* the decoded message may have filled the arena */
+        request_close_connection(request, "the request for a producer id needs more memory than one request may use");
+        return;
+    }
     init->request = request;
     init->taker.done = init_on_id;
     producer_ids_take(request->worker->producer_ids, &init->taker);

@@ -276,7 +276,10 @@ static bool metadata_create_missing(struct metadata_answer *answer)
 void handle_metadata(struct request *request)
 {
     struct metadata_answer *answer = arena_alloc(&request->arena, sizeof(*answer));
-    CHECK(answer != NULL); /* a small part of a fresh arena */
+    if (answer == NULL) { /* the decoded message may have filled the arena */
+        request_close_connection(request, "the request for metadata needs more memory than one request may use");
+        return;
+    }
     answer->request = request;
     answer->message = request->message;
     if (!metadata_create_missing(answer)) {

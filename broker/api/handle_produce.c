@@ -26,7 +26,7 @@ struct produce_part {
     struct scatter_part part;
     struct partition_append append;
     struct produce_response_partition_produce_response *response;
-    const struct image_topic *topic; /* NULL: unknown */
+    const struct image_topic *topic; /* NULL: unknown. Of the image of the beginning: not to be followed after a wait */
 };
 
 struct produce {
@@ -58,11 +58,13 @@ static void produce_on_owner(struct scatter_part *scatter_part, struct partition
 /* The known leader, for clients that asked the wrong broker (KIP-951). */
 static void produce_tell_leader(struct produce *produce, struct produce_part *part)
 {
-    if (part->append.error != ERROR_NOT_LEADER_OR_FOLLOWER || part->topic == NULL ||
+    if (part->append.error != ERROR_NOT_LEADER_OR_FOLLOWER ||
         produce->request->api_version < PRODUCE_VERSION_CURRENT_LEADER) {
         return;
     }
-    const struct image_partition *partition = image_find_partition(part->topic, part->part.partition_index);
+    /* Looked up again: the image of the beginning, and the topic in it, may be gone after a wait. */
+    const struct image_topic *topic = image_find_topic_id(produce->request->worker->image, part->part.topic_id);
+    const struct image_partition *partition = image_find_partition(topic, part->part.partition_index);
     if (partition != NULL) {
         part->response->current_leader.leader_id = partition->leader_id;
         part->response->current_leader.leader_epoch = partition->leader_epoch;

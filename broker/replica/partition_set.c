@@ -83,11 +83,12 @@ static void partition_set_apply_config(struct partition_set *set, const struct i
 
 void partition_set_apply(struct partition_set *set, const struct image *image, const struct image_delta *delta)
 {
-    if (set->is_stopping) {
-        return;
-    }
     CHECK(image_offset(image) >= set->metadata_offset); /* never backwards (correctness.md 5) */
     set->metadata_offset = image_offset(image);
+    if (set->is_stopping) {
+        partition_set_report_applied(set); /* requests that wait for it hold the stop up */
+        return;
+    }
     for (uint32_t i = 0; i < delta->partition_count; i++) {
         partition_set_apply_partition(set, image, &delta->partitions[i]);
     }

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SETTING_TEXT_BYTES_MAX 1024
+/* Above what the controller accepts (32767) and what a line of a configuration file holds. */
+#define SETTING_TEXT_BYTES_MAX 65537
 
 struct setting_row {
     const char *topic_name;
