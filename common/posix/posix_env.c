@@ -111,9 +111,10 @@ static int descriptors_prepare(void)
 
 static void memory_prepare(void)
 {
-    (void)mallopt(M_MMAP_THRESHOLD, MALLOC_MAP_BYTES);  /* a wish: sanitizers have allocators of their own */
-    (void)mallopt(M_TRIM_THRESHOLD, MALLOC_KEEP_BYTES); /* a wish: sanitizers have allocators of their own */
-    (void)mallopt(M_TOP_PAD, MALLOC_GROW_BYTES);        /* a wish: sanitizers have allocators of their own */
+    /* Wishes: the sanitizers' allocators refuse them. */
+    (void)mallopt(M_MMAP_THRESHOLD, MALLOC_MAP_BYTES);
+    (void)mallopt(M_TRIM_THRESHOLD, MALLOC_KEEP_BYTES);
+    (void)mallopt(M_TOP_PAD, MALLOC_GROW_BYTES);
 }
 
 struct posix_env *posix_env_new(enum log_level level)
