@@ -1,4 +1,6 @@
 /* moldau: one program, many verbs. */
+#include "cli/cluster.h"
+#include "cli/consume.h"
 #include "cli/produce.h"
 #include "cli/server.h"
 #include "cli/topic.h"
@@ -12,6 +14,8 @@ static const struct verb verbs[] = {
     {"server", "run a node", server_run},
     {"topic", "create, list, describe, alter and delete topics", topic_run},
     {"produce", "write lines to a topic", produce_run},
+    {"consume", "print the records of a topic", consume_run},
+    {"cluster", "show the brokers and how the cluster is", cluster_run},
 };
 
 static void print_help(FILE *to)
