@@ -193,6 +193,11 @@ void log_dir_close(struct log_dir *dir)
     mem_free(dir);
 }
 
+struct file *log_dir_lock(const struct log_dir *dir)
+{
+    return dir->lock;
+}
+
 const char *log_dir_path(const struct log_dir *dir)
 {
     return dir->path;

@@ -34,6 +34,7 @@ struct log_dir_meta {
     struct uuid directory_id;
 };
 
+struct file;
 struct log_dir;
 
 /* A partition directory as found by log_dir_list. */
@@ -49,6 +50,8 @@ enum err log_dir_open(struct env *env, const char *path, struct log_dir **ret_di
                       struct option_problem *ret_problem) MUST_USE;
 void log_dir_close(struct log_dir *dir);
 
+/* The lock file: open since before the first write in the directory, so it is told of every failed one (file_sync_fs). */
+struct file *log_dir_lock(const struct log_dir *dir);
 const char *log_dir_path(const struct log_dir *dir);
 const struct log_dir_meta *log_dir_meta(const struct log_dir *dir);
 struct env *log_dir_env(const struct log_dir *dir);

@@ -89,7 +89,7 @@ static enum err sync_each(struct fs *fs, const struct sync_item *items, size_t c
 }
 
 /* The same for all of them in step: whatever vouches for something is renamed after the syncfs that brought it to the disk. */
-static enum err sync_whole(struct fs *fs, const char *path, const struct sync_item *items, size_t count)
+static enum err sync_whole(struct fs *fs, struct log_dir *dir, const struct sync_item *items, size_t count)
 {
     size_t dir_count = 0;
     enum err err = ERR_OK;
@@ -98,14 +98,14 @@ static enum err sync_whole(struct fs *fs, const char *path, const struct sync_it
         dir_count += items[i].wants_dir_sync ? 1 : 0;
     }
     if (err == ERR_OK) {
-        err = fs_sync_all(fs, path);
+        err = file_sync_fs(log_dir_lock(dir));
     }
     for (size_t i = 0; i < count && err == ERR_OK; i++) {
         err = sync_item_commit(fs, &items[i]);
     }
     bool are_dirs_synced = dir_count > SYNC_GROUP_FILES_MAX;
     if (err == ERR_OK && are_dirs_synced) {
-        err = fs_sync_all(fs, path);
+        err = file_sync_fs(log_dir_lock(dir));
     }
     for (size_t i = 0; i < count && err == ERR_OK; i++) {
         err = sync_item_finish(fs, &items[i], are_dirs_synced);
@@ -121,7 +121,7 @@ static void share_work(struct loop_job *job)
         share->err = ERR_IO; /* what was captured can't be trusted, and is not tried */
         return;
     }
-    share->err = share->is_whole ? sync_whole(fs, log_dir_path(share->group->dir), share->items, share->item_count)
+    share->err = share->is_whole ? sync_whole(fs, share->group->dir, share->items, share->item_count)
                                  : sync_each(fs, share->items, share->item_count);
 }
 
@@ -190,8 +190,7 @@ static void submit(struct sync_group *group, size_t file_count)
         submit_share(group, 0, group->item_count, true);
         return;
     }
-    size_t jobs = (group->item_count + SYNC_GROUP_ITEMS_PER_JOB - 1) / SYNC_GROUP_ITEMS_PER_JOB;
-    jobs = jobs > SYNC_GROUP_JOBS_MAX ? SYNC_GROUP_JOBS_MAX : jobs;
+    size_t jobs = group->item_count < SYNC_GROUP_JOBS_MAX ? group->item_count : SYNC_GROUP_JOBS_MAX;
     size_t first = 0;
     for (size_t i = 0; i < jobs; i++) {
         size_t end = group->item_count * (i + 1) / jobs;

@@ -16,9 +16,8 @@
 #include "broker/storage/log_types.h"
 
 /* Decided by measurement: ADR-0004. Up to so many files (and directories) one by one, more by syncfs. */
-#define SYNC_GROUP_FILES_MAX 16u
+#define SYNC_GROUP_FILES_MAX 8u
 #define SYNC_GROUP_JOBS_MAX 4u
-#define SYNC_GROUP_ITEMS_PER_JOB 4u
 
 struct partition_log;
 struct sync_group;

@@ -274,6 +274,11 @@ static enum err posix_sync(struct file *file)
     return fdatasync(file_of(file)->fd) == 0 ? ERR_OK : last_error();
 }
 
+static enum err posix_sync_fs(struct file *file)
+{
+    return syncfs(file_of(file)->fd) == 0 ? ERR_OK : last_error();
+}
+
 static enum err posix_truncate(struct file *file, uint64_t bytes)
 {
     int result = -1;
@@ -342,6 +347,7 @@ static const struct fs_ops posix_fs_ops = {
     .pread = posix_pread,
     .pwritev = posix_pwritev,
     .sync = posix_sync,
+    .sync_fs = posix_sync_fs,
     .truncate = posix_truncate,
     .size = posix_size,
     .is_cached = posix_is_cached,

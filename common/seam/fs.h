@@ -61,6 +61,7 @@ struct fs_ops {
     enum err (*pread)(struct file *file, void *ret_bytes, size_t bytes, uint64_t pos, size_t *ret_read_bytes);
     enum err (*pwritev)(struct file *file, const struct span *spans, size_t count, uint64_t pos);
     enum err (*sync)(struct file *file);                     /* fdatasync */
+    enum err (*sync_fs)(struct file *file);                  /* syncfs of the file system that holds it */
     enum err (*truncate)(struct file *file, uint64_t bytes); /* never below what a reader may hold */
     enum err (*size)(struct file *file, uint64_t *ret_bytes);
     bool (*is_cached)(struct file *file, uint64_t pos, size_t bytes);
@@ -155,6 +156,14 @@ static inline enum err file_pwritev(struct file *file, const struct span *spans,
 static inline enum err file_sync(struct file *file)
 {
     return file->fs->ops->sync(file);
+}
+
+/* Everything written to the file's whole file system is on disk. Reports every failed write there since the file was opened, also
+ * one that the kernel tried before this call: hold one file open for it, from before the first write (fs_sync_all opens anew, and
+ * does not see what failed before). */
+static inline enum err file_sync_fs(struct file *file)
+{
+    return file->fs->ops->sync_fs(file);
 }
 
 static inline enum err file_truncate(struct file *file, uint64_t bytes)

@@ -355,6 +355,11 @@ static enum err sim_sync_all(struct fs *fs, const char *path)
     return fs_sim_end(sim, true, err, "sync_all %s", path);
 }
 
+static enum err sim_file_sync_fs(struct file *file)
+{
+    return sim_sync_all(file->fs, "");
+}
+
 static enum err sim_space(struct fs *fs, const char *path, struct fs_space *ret_space)
 {
     struct fs_sim *sim = sim_of(fs);
@@ -403,6 +408,7 @@ static const struct fs_ops fs_sim_ops = {
     .pread = fs_sim_file_pread,
     .pwritev = fs_sim_file_pwritev,
     .sync = fs_sim_file_sync,
+    .sync_fs = sim_file_sync_fs,
     .truncate = fs_sim_file_truncate,
     .size = fs_sim_file_size,
     .is_cached = fs_sim_file_is_cached,
