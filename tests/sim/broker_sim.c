@@ -198,6 +198,12 @@ static bool is_through_or_wrong(void *ctx)
     return script_reader_is_through(run->reader) || has_violation(ctx);
 }
 
+static bool is_serving(void *ctx)
+{
+    const struct run *run = (const struct run *)ctx;
+    return run->node->state == SIM_NODE_RUNNING && run->is_ready;
+}
+
 static bool is_stopped(void *ctx)
 {
     return ((const struct run *)ctx)->is_stopped;
@@ -261,6 +267,10 @@ static void run_done(struct run *run)
 
 static const char *stop_in_order(struct run *run)
 {
+    /* Its last fault may have come just before the healing: it is restarted then. */
+    if (!sim_world_run_until(&run->world, SIM_STOP_US, is_serving, run)) {
+        return "the node does not serve after healing";
+    }
     sim_node_run(run->node, stop_broker, run);
     if (!sim_world_run_until(&run->world, SIM_STOP_US, is_stopped, run)) {
         return "the node does not stop";
