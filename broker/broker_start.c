@@ -8,6 +8,7 @@
 #include "broker/replica/checkpointer.h"
 #include "broker/replica/log_dirs.h"
 #include "broker/replica/partition_set.h"
+#include "broker/replica/place_claims.h"
 #include "broker/worker.h"
 #include "common/check.h"
 #include "common/logger.h"
@@ -102,6 +103,7 @@ static enum err start_controller(struct broker *broker, struct option_problem *r
     controller_options.num_partitions = options->num_partitions;
     controller_options.default_replication_factor = options->default_replication_factor;
     controller_options.min_insync_replicas = options->min_insync_replicas;
+    controller_options.broker_options = broker_options_table();
     controller_options.metrics = broker->metrics;
     broker->priv->metadata_dir = dir;
     enum err err = controller_start(broker->env, &controller_options, &broker->controller, ret_problem);
@@ -225,9 +227,11 @@ static enum err make_workers(struct broker *broker, struct option_problem *ret_p
     priv->loops = mem_array(count, sizeof(priv->loops[0]));
     priv->notes = mem_array(count, sizeof(priv->notes[0]));
     set_limits(broker);
+    priv->places = place_claims_new(broker->home);
     struct partition_set_options partition_options = {
         .broker_id = broker->options->node_id,
         .defaults = broker->options,
+        .places = priv->places,
         .on_applied = on_applied,
         .on_stopped = on_partitions_stopped,
         .on_dir_failed = on_dir_failed,
@@ -366,6 +370,7 @@ void broker_unmake(struct broker *broker)
     registration_free(priv->registration);
     metadata_follow_free(broker->metadata_follow);
     checkpointer_free(priv->checkpointer);
+    place_claims_free(priv->places);
     controller_free(broker->controller);
     if (broker->worker_count > 0) {
         memory_budget_done(&priv->budget);

@@ -5,9 +5,10 @@
 typedef struct create_partitions_request_topic request_topic;
 typedef struct create_partitions_response_topic_result topic_result;
 
-static bool is_named_twice(const struct create_partitions_request *request, size_t index)
+/* Whether the topic is named before `end`, at another place than `index`. */
+static bool is_named_before(const struct create_partitions_request *request, size_t index, size_t end)
 {
-    for (size_t i = 0; i < request->topics_count; i++) {
+    for (size_t i = 0; i < end; i++) {
         if (i != index && span_equal(request->topics[i].name, request->topics[index].name)) {
             return true;
         }
@@ -34,7 +35,7 @@ static void add_to_one(struct api_call *call, const struct create_partitions_req
         }
     }
     api_call_draw_seed(call);
-    if (is_named_twice(request, index)) {
+    if (is_named_before(request, index, request->topics_count)) {
         (void)decision_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST, "Topic '%.*s' is named twice.",
                               DECISION_TEXT(topic->name));
     } else if (topic_control_add_partitions(&call->decision, topic->name, topic->count, assignments,
@@ -63,9 +64,10 @@ enum err admin_create_partitions(struct api_call *call)
     if (response.results == NULL && request.topics_count > 0) {
         return ERR_LIMIT;
     }
-    response.results_count = request.topics_count;
     for (size_t i = 0; i < request.topics_count; i++) {
-        add_to_one(call, &request, i, &budget, &response.results[i]);
+        if (!is_named_before(&request, i, i)) {
+            add_to_one(call, &request, i, &budget, &response.results[response.results_count++]);
+        }
     }
     if (request.validate_only) {
         api_call_forget(call, image, first_record);

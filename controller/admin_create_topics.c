@@ -11,9 +11,10 @@
 typedef struct create_topics_request_creatable_topic creatable_topic;
 typedef struct create_topics_response_creatable_topic_result topic_result;
 
-static bool is_named_twice(const struct create_topics_request *request, size_t index)
+/* Topics of this name among those before `end`, the one at `index` left out. */
+static bool is_named_before(const struct create_topics_request *request, size_t index, size_t end)
 {
-    for (size_t i = 0; i < request->topics_count; i++) {
+    for (size_t i = 0; i < end; i++) {
         if (i != index && span_equal(request->topics[i].name, request->topics[index].name)) {
             return true;
         }
@@ -86,7 +87,7 @@ static void create_one(struct api_call *call, const struct create_topics_request
     size_t first_record = call->decision.records->count;
     result->name = request->topics[index].name;
     api_call_draw_seed(call);
-    if (is_named_twice(request, index)) {
+    if (is_named_before(request, index, request->topics_count)) {
         (void)decision_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST, "Topic '%.*s' is named twice.",
                               DECISION_TEXT(result->name));
     } else if (!make_wish(call, &request->topics[index], &wish)) {
@@ -97,7 +98,7 @@ static void create_one(struct api_call *call, const struct create_topics_request
     result->error_code = outcome.code;
     result->error_message = outcome.message;
     if (outcome.code == ERROR_NONE) {
-        result->topic_id = request->validate_only ? UUID_ZERO : wish.id;
+        result->topic_id = wish.id;
         result->num_partitions = created.partition_count;
         result->replication_factor = (int16_t)created.replication_factor;
         describe_configs(call, &wish, result);
@@ -121,9 +122,10 @@ enum err admin_create_topics(struct api_call *call)
     if (response.topics == NULL && request.topics_count > 0) {
         return ERR_LIMIT;
     }
-    response.topics_count = request.topics_count;
     for (size_t i = 0; i < request.topics_count; i++) {
-        create_one(call, &request, i, &budget, &response.topics[i]);
+        if (!is_named_before(&request, i, i)) { /* a name that comes twice is refused once */
+            create_one(call, &request, i, &budget, &response.topics[response.topics_count++]);
+        }
     }
     if (request.validate_only) {
         api_call_forget(call, image, first_record);

@@ -29,9 +29,10 @@ static bool is_same(const topic_state *a, const topic_state *b)
                                   : span_is_null(b->name) && uuid_equal(a->topic_id, b->topic_id);
 }
 
-static bool is_named_twice(const struct delete_topics_request *request, size_t index)
+/* Whether the same topic is asked for before `end`, at another place than `index`. */
+static bool is_named_before(const struct delete_topics_request *request, size_t index, size_t end)
 {
-    for (size_t i = 0; i < request->topics_count; i++) {
+    for (size_t i = 0; i < end; i++) {
         if (i != index && is_same(&request->topics[i], &request->topics[index])) {
             return true;
         }
@@ -55,7 +56,7 @@ static void delete_one(struct api_call *call, const struct delete_topics_request
     } else if (by_id && uuid_is_zero(state->topic_id)) {
         (void)decision_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST,
                               "Neither a topic name nor an id was given.");
-    } else if (is_named_twice(request, index)) {
+    } else if (is_named_before(request, index, request->topics_count)) {
         (void)decision_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST, "A topic is named twice.");
     } else if (topic_control_delete(&call->decision, state->name, state->topic_id, by_id, &topic, &outcome)) {
         /* Copied: the topic goes with the image that the next item replaces. */
@@ -84,9 +85,10 @@ enum err admin_delete_topics(struct api_call *call)
     if (response.responses == NULL && request.topics_count > 0) {
         return ERR_LIMIT;
     }
-    response.responses_count = request.topics_count;
     for (size_t i = 0; i < request.topics_count; i++) {
-        delete_one(call, &request, i, &response.responses[i]);
+        if (!is_named_before(&request, i, i)) {
+            delete_one(call, &request, i, &response.responses[response.responses_count++]);
+        }
     }
     return api_call_encode(call, &delete_topics_response_codec, &response);
 }

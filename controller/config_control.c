@@ -19,6 +19,7 @@ struct edit {
     struct decision_result *result;
     enum image_config_type type;
     struct span name;
+    bool is_creation; /* of a topic: the last of equal names counts, as in a map */
     const struct image_config *before;
     struct image_config_entry *set;
     size_t set_count;
@@ -155,35 +156,57 @@ static bool apply_list_operation(struct edit *edit, const struct option_row *row
     return add_set(edit, row, change->name, value);
 }
 
-static bool apply_change(struct edit *edit, const struct config_change *change)
+/* Takes out what was set under the name before: at a topic's creation the last one counts. */
+static void forget_set(struct edit *edit, struct span name)
 {
     for (size_t i = 0; i < edit->set_count; i++) {
-        if (span_equal(edit->set[i].key, change->name)) {
-            return decision_refuse(edit->decision, edit->result, ERROR_INVALID_REQUEST, "Config %.*s is named twice.",
-                                   DECISION_TEXT(change->name));
+        if (span_equal(edit->set[i].key, name)) {
+            memmove(&edit->set[i], &edit->set[i + 1], (edit->set_count - i - 1) * sizeof(edit->set[0]));
+            edit->set_count--;
+            return;
+        }
+    }
+}
+
+static bool is_named_already(const struct edit *edit, struct span name)
+{
+    for (size_t i = 0; i < edit->set_count; i++) {
+        if (span_equal(edit->set[i].key, name)) {
+            return true;
         }
     }
     for (size_t i = 0; i < edit->removed_count; i++) {
-        if (span_equal(edit->removed[i], change->name)) {
-            return decision_refuse(edit->decision, edit->result, ERROR_INVALID_REQUEST, "Config %.*s is named twice.",
-                                   DECISION_TEXT(change->name));
+        if (span_equal(edit->removed[i], name)) {
+            return true;
         }
+    }
+    return false;
+}
+
+static bool apply_change(struct edit *edit, const struct config_change *change)
+{
+    if (edit->is_creation) {
+        forget_set(edit, change->name);
+    } else if (is_named_already(edit, change->name)) {
+        return decision_refuse(edit->decision, edit->result, ERROR_INVALID_REQUEST, "Config %.*s is named twice.",
+                               DECISION_TEXT(change->name));
+    }
+    if (change->operation == CONFIG_DELETE) {
+        edit->removed[edit->removed_count++] = change->name; /* also of names that are not known, or not any more */
+        return true;
     }
     const struct option_row *row = find_row(edit, change->name);
     if (row == NULL) {
         return false;
     }
-    if (change->operation != CONFIG_DELETE && span_is_null(change->value)) {
-        return decision_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
-                               "No value for config %.*s: delete it to return to the default.",
-                               DECISION_TEXT(change->name));
+    if (span_is_null(change->value)) {
+        return decision_refuse(
+            edit->decision, edit->result, edit->is_creation ? ERROR_INVALID_CONFIG : ERROR_INVALID_REQUEST,
+            "No value for config %.*s: delete it to return to the default.", DECISION_TEXT(change->name));
     }
     switch (change->operation) {
     case CONFIG_SET:
         return add_set(edit, row, change->name, change->value);
-    case CONFIG_DELETE:
-        edit->removed[edit->removed_count++] = change->name;
-        return true;
     case CONFIG_APPEND:
     case CONFIG_SUBTRACT:
         return apply_list_operation(edit, row, change);
@@ -217,14 +240,9 @@ static bool check_together(struct edit *edit)
     if (edit->type != IMAGE_CONFIG_TOPIC) {
         return true;
     }
-    struct span policy = edited_value(edit, "cleanup.policy", "delete");
     if (span_equal_text(edited_value(edit, "remote.storage.enable", "false"), "true")) {
         return decision_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
                                "remote.storage.enable can't be true: this cluster has no remote storage.");
-    }
-    if (policy.bytes == 0) {
-        return decision_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
-                               "cleanup.policy can't be empty: it is delete, compact, or both.");
     }
     return true;
 }
@@ -233,6 +251,10 @@ static bool check_resource(struct decision *decision, int8_t resource_type, stru
                            struct decision_result *result)
 {
     if (resource_type == IMAGE_CONFIG_TOPIC) {
+        if (name.bytes == 0) {
+            return decision_refuse(decision, result, ERROR_INVALID_REQUEST,
+                                   "Configs that hold for all topics are set on the brokers: no topic was named.");
+        }
         if (image_find_topic(decision->image, name) == NULL) {
             return decision_refuse(decision, result, ERROR_UNKNOWN_TOPIC_OR_PARTITION, "Topic %.*s does not exist.",
                                    DECISION_TEXT(name));
@@ -241,14 +263,20 @@ static bool check_resource(struct decision *decision, int8_t resource_type, stru
     }
     if (resource_type == IMAGE_CONFIG_BROKER) {
         bool is_number = name.bytes <= 10;
-        for (size_t i = 0; i < name.bytes; i++) {
-            is_number = is_number && name.data[i] >= '0' && name.data[i] <= '9';
+        int64_t id = 0;
+        for (size_t i = 0; i < name.bytes && is_number; i++) {
+            is_number = name.data[i] >= '0' && name.data[i] <= '9';
+            id = id * 10 + (name.data[i] - '0');
         }
         if (!is_number) {
             return decision_refuse(
                 decision, result, ERROR_INVALID_REQUEST,
                 "A broker resource is named by its node id, or by nothing for all brokers; got %.*s.",
                 DECISION_TEXT(name));
+        }
+        if (name.bytes > 0 && (id > INT32_MAX || image_find_broker(decision->image, (int32_t)id) == NULL)) {
+            return decision_refuse(decision, result, ERROR_INVALID_REQUEST, "No broker has the id %.*s.",
+                                   DECISION_TEXT(name));
         }
         return true;
     }
@@ -268,19 +296,24 @@ static void write_edit(const struct edit *edit)
     }
 }
 
-bool config_control_check_topic(struct decision *decision, const struct config_change *changes, size_t change_count,
-                                struct decision_result *ret_result)
+bool config_control_create(struct decision *decision, struct span topic_name, const struct config_change *changes,
+                           size_t change_count, struct decision_result *ret_result)
 {
     struct edit edit;
-    if (!edit_init(&edit, decision, IMAGE_CONFIG_TOPIC, span_text(""), change_count, ret_result)) {
+    if (!edit_init(&edit, decision, IMAGE_CONFIG_TOPIC, topic_name, change_count, ret_result)) {
         return false;
     }
+    edit.is_creation = true;
     for (size_t i = 0; i < change_count; i++) {
         if (!apply_change(&edit, &changes[i])) {
             return false;
         }
     }
-    return check_together(&edit);
+    if (!check_together(&edit)) {
+        return false;
+    }
+    write_edit(&edit);
+    return true;
 }
 
 bool config_control_change(struct decision *decision, int8_t resource_type, struct span resource_name,

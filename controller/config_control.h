@@ -19,9 +19,9 @@ struct config_change {
     int8_t operation;  /* enum config_operation, from outside */
 };
 
-/* Whether a set of values may stand together on a topic at its creation; writes nothing. */
-bool config_control_check_topic(struct decision *decision, const struct config_change *changes, size_t change_count,
-                                struct decision_result *ret_result);
+/* The settings of a topic that is being created. */
+bool config_control_create(struct decision *decision, struct span topic_name, const struct config_change *changes,
+                           size_t change_count, struct decision_result *ret_result);
 /* Changes single settings (IncrementalAlterConfigs). resource_type as on the wire. */
 bool config_control_change(struct decision *decision, int8_t resource_type, struct span resource_name,
                            const struct config_change *changes, size_t change_count,

@@ -56,7 +56,7 @@ static bool check_name(struct decision *decision, struct span name, struct decis
         return decision_refuse(decision, result, ERROR_INVALID_TOPIC_EXCEPTION, "Topic name is invalid: %s.", problem);
     }
     if (span_equal_text(name, METADATA_TOPIC)) {
-        return decision_refuse(decision, result, ERROR_INVALID_TOPIC_EXCEPTION,
+        return decision_refuse(decision, result, ERROR_INVALID_REQUEST,
                                "Topic name " METADATA_TOPIC " is reserved for the cluster itself.");
     }
     if (image_find_topic(decision->image, name) != NULL) {
@@ -277,21 +277,12 @@ bool topic_control_create(struct decision *decision, const struct topic_wish *wi
                                              : create_placed(decision, wish, budget, ret_created, ret_result);
     }
     if (is_fine) {
-        is_fine = config_control_check_topic(decision, wish->configs, wish->config_count, ret_result);
+        is_fine = config_control_create(decision, wish->name, wish->configs, wish->config_count, ret_result);
     }
     if (!is_fine) {
         meta_records_cut(decision->records, record_count);
         *budget = budget_before;
         return false;
-    }
-    if (wish->config_count > 0) {
-        struct image_config_entry *set =
-            (struct image_config_entry *)arena_array(decision->arena, wish->config_count, sizeof(set[0]));
-        CHECK(set != NULL);
-        for (size_t i = 0; i < wish->config_count; i++) {
-            set[i] = (struct image_config_entry){wish->configs[i].name, wish->configs[i].value};
-        }
-        meta_add_config_change(decision->records, IMAGE_CONFIG_TOPIC, wish->name, set, wish->config_count, NULL, 0);
     }
     return true;
 }

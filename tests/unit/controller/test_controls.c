@@ -19,7 +19,7 @@ static void test_create_topics(void **unused)
     expect_create(&state, (struct topic_wish){NAME("")}, ERROR_INVALID_TOPIC_EXCEPTION, "empty");
     expect_create(&state, (struct topic_wish){NAME("..")}, ERROR_INVALID_TOPIC_EXCEPTION, "can't be");
     expect_create(&state, (struct topic_wish){NAME("a b")}, ERROR_INVALID_TOPIC_EXCEPTION, "character");
-    expect_create(&state, (struct topic_wish){NAME("__cluster_metadata")}, ERROR_INVALID_TOPIC_EXCEPTION, "reserved");
+    expect_create(&state, (struct topic_wish){NAME("__cluster_metadata")}, ERROR_INVALID_REQUEST, "reserved");
     char longer[252];
     memset(longer, 'x', 250);
     longer[250] = '\0';
@@ -165,7 +165,7 @@ static void test_alter_configs(void **unused)
     assert_int_equal(change_config(&state, 3, "t", "retention.ms", "1", 0), ERROR_INVALID_REQUEST);
     assert_int_equal(change_config(&state, 4, "one", "retention.ms", "1", 0), ERROR_INVALID_REQUEST);
     assert_int_equal(change_config(&state, 2, "t", "retention.ms", "1", 7), ERROR_INVALID_REQUEST);
-    assert_int_equal(change_config(&state, 2, "t", "retention.ms", NULL, 0), ERROR_INVALID_CONFIG);
+    assert_int_equal(change_config(&state, 2, "t", "retention.ms", NULL, 0), ERROR_INVALID_REQUEST);
     assert_int_equal(change_config(&state, 2, "t", "retention.ms", "1", CONFIG_APPEND), ERROR_INVALID_CONFIG);
     assert_int_equal(change_config(&state, 2, "t", "retention.ms", "99", 0), ERROR_NONE);
     assert_int_equal(config_control_topic_number(state.image, topic, "retention.ms", 5), 99);
