@@ -3,7 +3,6 @@
 #include "cli/client_connection.h"
 #include "common/mem.h"
 #include "common/seam/clock.h"
-#include "proto/kmsg/metadata.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -244,22 +243,4 @@ enum err client_call(struct client *client, int32_t node_id, int16_t api_key, co
 {
     enum err err = client_send(client, node_id, api_key, request);
     return err != ERR_OK ? err : client_receive(client, node_id, api_key, ret_reply);
-}
-
-enum err client_learn_nodes(struct client *client)
-{
-    struct metadata_request request;
-    codec_set_defaults(&metadata_request_codec, &request);
-    request.topics = CODEC_EMPTY_ARRAY;
-    struct client_reply reply;
-    enum err err = client_call(client, CLIENT_NODE_ANY, API_KEY_METADATA, &request, &reply);
-    if (err != ERR_OK) {
-        return err;
-    }
-    const struct metadata_response *response = reply.message;
-    for (size_t i = 0; i < response->brokers_count; i++) {
-        client_set_node(client, response->brokers[i].node_id, response->brokers[i].host, response->brokers[i].port);
-    }
-    client_reply_done(&reply);
-    return ERR_OK;
 }

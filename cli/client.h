@@ -76,8 +76,7 @@ enum err client_receive(struct client *client, int32_t node_id, int16_t api_key,
 
 /* ---- addresses ---- */
 
-/* Where a broker is: told by Metadata (client_learn_nodes asks). */
-enum err client_learn_nodes(struct client *client) MUST_USE;
+/* Where a broker is, as Metadata tells it (metadata_ask.h). */
 void client_set_node(struct client *client, int32_t node_id, struct span host, int32_t port);
 /* The highest version of the API that the node and this program know; ERR_UNSUPPORTED with a sentence when there is none. */
 enum err client_version(struct client *client, int32_t node_id, int16_t api_key, int16_t *ret_version) MUST_USE;

@@ -1,11 +1,10 @@
 /* cluster status: what Metadata and DescribeCluster tell, counted. */
 #include "cli/cluster.h"
 
+#include "cli/metadata_ask.h"
 #include "cli/output.h"
-#include "cli/session.h"
 #include "proto/api/api_table.h"
 #include "proto/kmsg/describe_cluster.h"
-#include "proto/kmsg/metadata.h"
 #include "proto/wire/error_code.h"
 
 #include <inttypes.h>
@@ -91,15 +90,6 @@ static void show_brokers(const struct session *session, const struct describe_cl
     output_end(&output);
 }
 
-static enum err ask_metadata(struct session *session, struct client_reply *ret_reply)
-{
-    struct metadata_request request;
-    codec_set_defaults(&metadata_request_codec, &request);
-    request.allow_auto_topic_creation = false;
-    request.topics = NULL; /* all */
-    return client_call(session->client, CLIENT_NODE_ANY, API_KEY_METADATA, &request, ret_reply);
-}
-
 static enum err ask_cluster(struct session *session, struct client_reply *ret_reply)
 {
     int16_t api_version = 0;
@@ -117,7 +107,7 @@ static int show_status(struct session *session)
 {
     struct client_reply metadata_reply;
     struct client_reply cluster_reply;
-    if (ask_metadata(session, &metadata_reply) != ERR_OK) {
+    if (metadata_ask(session, NULL, 0, false, &metadata_reply) != ERR_OK) {
         return session_fail(session);
     }
     if (ask_cluster(session, &cluster_reply) != ERR_OK) {

@@ -1,15 +1,17 @@
 #include "cli/output.h"
 
+#include "common/bytebuf.h"
 #include "common/mem.h"
 
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 
+#define OUTPUT_IDS_BYTES_MAX (1u << 20) /* replicas of a partition are at most 32,767 */
+
 struct output_cell {
-    bool is_number;
-    int64_t number;
-    char *text;
+    char *text; /* in a table */
+    json_t *json;
 };
 
 void output_init(struct output *output, bool is_json, const char *kind)
@@ -33,13 +35,27 @@ static struct output_cell *output_next(struct output *output)
 void output_text(struct output *output, struct span text)
 {
     char *copy = mem_format("%.*s", (int)text.bytes, text.bytes == 0 ? "" : (const char *)text.data);
-    *output_next(output) = (struct output_cell){.text = copy};
+    *output_next(output) = (struct output_cell){.text = copy, .json = json_string(copy)};
 }
 
 void output_number(struct output *output, int64_t number)
 {
-    *output_next(output) =
-        (struct output_cell){.is_number = true, .number = number, .text = mem_format("%" PRId64, number)};
+    *output_next(output) = (struct output_cell){.text = mem_format("%" PRId64, number), .json = json_integer(number)};
+}
+
+void output_ids(struct output *output, const int32_t *ids, size_t count)
+{
+    struct bytebuf text;
+    json_t *array = json_array();
+    bytebuf_init(&text, OUTPUT_IDS_BYTES_MAX);
+    for (size_t i = 0; i < count; i++) {
+        enum err err = bytebuf_append_format(&text, "%s%" PRId32, i == 0 ? "" : ",", ids[i]);
+        CHECK(err == ERR_OK);
+        (void)json_array_append_new(array, json_integer(ids[i]));
+    }
+    *output_next(output) = (struct output_cell){
+        .text = mem_format("%.*s", (int)text.bytes, text.bytes == 0 ? "" : (const char *)text.data), .json = array};
+    bytebuf_done(&text);
 }
 
 static void output_print_json(const struct output *output)
@@ -48,9 +64,7 @@ static void output_print_json(const struct output *output)
         json_t *row = json_object();
         (void)json_object_set_new(row, "kind", json_string(output->kind));
         for (size_t i = 0; i < output->column_count; i++) {
-            const struct output_cell *cell = &output->cells[at + i];
-            (void)json_object_set_new(row, output->columns[i],
-                                      cell->is_number ? json_integer(cell->number) : json_string(cell->text));
+            (void)json_object_set(row, output->columns[i], output->cells[at + i].json);
         }
         (void)json_dumpf(row, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
         (void)putchar('\n');
@@ -79,7 +93,7 @@ static void output_print_table(const struct output *output)
         size_t i = at % output->column_count;
         const struct output_cell *cell = &output->cells[at];
         const char *gap = i + 1 == output->column_count ? "\n" : "  ";
-        if (cell->is_number) {
+        if (json_is_integer(cell->json)) {
             (void)printf("%*s%s", (int)widths[i], cell->text, gap);
         } else {
             (void)printf("%-*s%s", (int)widths[i], cell->text, gap);
@@ -98,6 +112,7 @@ void output_end(struct output *output)
     }
     for (size_t i = 0; i < output->cell_count; i++) {
         mem_free(output->cells[i].text);
+        json_decref(output->cells[i].json);
     }
     mem_free(output->cells);
     *output = (struct output){0};

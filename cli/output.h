@@ -27,6 +27,8 @@ void output_init(struct output *output, bool is_json, const char *kind);
 void output_columns(struct output *output, const char *const *names, size_t count);
 void output_text(struct output *output, struct span text);
 void output_number(struct output *output, int64_t number);
+/* "1,2,3" in a table, [1,2,3] in JSON. */
+void output_ids(struct output *output, const int32_t *ids, size_t count);
 /* Prints and frees everything. A table without rows prints its head only. */
 void output_end(struct output *output);
 

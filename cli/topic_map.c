@@ -1,9 +1,8 @@
 #include "cli/topic_map.h"
 
+#include "cli/metadata_ask.h"
 #include "common/mem.h"
 #include "common/near_name.h"
-#include "proto/api/api_table.h"
-#include "proto/kmsg/metadata.h"
 #include "proto/wire/error_code.h"
 
 #include <stdlib.h>
@@ -15,8 +14,7 @@ static int compare_partitions(const void *a, const void *b)
     return (left->index > right->index) - (left->index < right->index);
 }
 
-/* ERR_MALFORMED when the numbers are not 0, 1, 2, ...: whoever relied on it would write to the wrong partition. */
-static enum err map_take(struct topic_map *map, const struct metadata_response_topic *topic)
+enum err topic_map_take(struct topic_map *map, const struct metadata_response_topic *topic)
 {
     size_t count = topic->partitions_count;
     struct topic_map_partition *partitions = mem_array(count, sizeof(*partitions));
@@ -43,26 +41,16 @@ static enum err map_take(struct topic_map *map, const struct metadata_response_t
 
 enum err topic_map_load(struct session *session, struct topic_map *map, bool may_create, int16_t *ret_error_code)
 {
-    struct metadata_request_topic topic = {.name = span_text(map->name)};
-    struct metadata_request request;
-    codec_set_defaults(&metadata_request_codec, &request);
-    request.allow_auto_topic_creation = may_create;
-    request.topics = &topic;
-    request.topics_count = 1;
     struct client_reply reply;
-    enum err err = client_call(session->client, CLIENT_NODE_ANY, API_KEY_METADATA, &request, &reply);
+    enum err err = metadata_ask(session, &map->name, 1, may_create, &reply);
     if (err != ERR_OK) {
         return err;
     }
     const struct metadata_response *response = reply.message;
-    for (size_t i = 0; i < response->brokers_count; i++) {
-        client_set_node(session->client, response->brokers[i].node_id, response->brokers[i].host,
-                        response->brokers[i].port);
-    }
     int16_t error_code = ERROR_UNKNOWN_TOPIC_OR_PARTITION;
     if (response->topics_count == 1) {
         error_code = response->topics[0].error_code;
-        err = error_code == ERROR_NONE ? map_take(map, &response->topics[0]) : ERR_OK;
+        err = error_code == ERROR_NONE ? topic_map_take(map, &response->topics[0]) : ERR_OK;
     }
     if (err == ERR_OK) {
         *ret_error_code = error_code;
@@ -75,15 +63,10 @@ enum err topic_map_load(struct session *session, struct topic_map *map, bool may
 
 /* ---- a topic that does not exist ---- */
 
-/* Says the nearest name that does exist; internal topics are nobody's slip of the finger. */
-static int complain_unknown(struct session *session, const char *name)
+int topic_map_complain_unknown(struct session *session, const char *name)
 {
-    struct metadata_request request;
-    codec_set_defaults(&metadata_request_codec, &request);
-    request.allow_auto_topic_creation = false;
-    request.topics = NULL; /* all */
     struct client_reply reply;
-    if (client_call(session->client, CLIENT_NODE_ANY, API_KEY_METADATA, &request, &reply) != ERR_OK) {
+    if (metadata_ask(session, NULL, 0, false, &reply) != ERR_OK) {
         return session_fail(session);
     }
     const struct metadata_response *response = reply.message;
@@ -130,7 +113,7 @@ int topic_map_open(struct session *session, struct topic_map *map, const char *n
         }
         if (session_now_ms(session) - begin_ms >= patience_ms(session, error_code, may_create)) {
             return error_code == ERROR_UNKNOWN_TOPIC_OR_PARTITION
-                       ? complain_unknown(session, name)
+                       ? topic_map_complain_unknown(session, name)
                        : session_fail_code(session, name, error_code, SPAN_NULL);
         }
         session_pause(session, TOPIC_MAP_PAUSE_MS);

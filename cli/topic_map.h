@@ -16,6 +16,8 @@
 #define TOPIC_MAP_UNKNOWN_WAIT_MS 500
 #define TOPIC_MAP_PAUSE_MS 100
 
+struct metadata_response_topic;
+
 struct topic_map_partition {
     int32_t index;
     int32_t leader_id; /* -1: none */
@@ -35,6 +37,11 @@ enum err topic_map_load(struct session *session, struct topic_map *map, bool may
 /* Asks until the topic is known, and makes sense of it when it is not. `may_create`: the cluster may create it, where its
  * settings say so. Returns an exit status. */
 int topic_map_open(struct session *session, struct topic_map *map, const char *name, bool may_create);
+/* Takes the partitions of a description that was got otherwise. ERR_MALFORMED when the numbers are not 0, 1, 2, ...: whoever relied on it
+ * would write to the wrong partition. */
+enum err topic_map_take(struct topic_map *map, const struct metadata_response_topic *topic) MUST_USE;
+/* Says that there is no such topic, and which name is near; internal topics are nobody's slip of the finger. VERB_FAILED. */
+int topic_map_complain_unknown(struct session *session, const char *name);
 void topic_map_done(struct topic_map *map);
 
 #endif

@@ -1,11 +1,11 @@
 /* topic list, topic describe. */
+#include "cli/metadata_ask.h"
+#include "cli/offset_list.h"
 #include "cli/output.h"
 #include "cli/topic.h"
-#include "cli/units.h"
+#include "common/mem.h"
 #include "proto/api/api_table.h"
 #include "proto/kmsg/describe_configs.h"
-#include "proto/kmsg/list_offsets.h"
-#include "proto/kmsg/metadata.h"
 #include "proto/wire/error_code.h"
 
 #include <inttypes.h>
@@ -14,34 +14,6 @@
 
 #define CONFIG_RESOURCE_TOPIC 2
 #define CONFIG_SOURCE_TOPIC 1
-#define OFFSETS_LATEST (-1)
-#define OFFSETS_EARLIEST (-2)
-
-static enum err ask_metadata(struct session *session, const struct flag_values *names, struct client_reply *ret_reply)
-{
-    struct metadata_request_topic topics[ARGUMENTS_VALUES_MAX] = {0};
-    struct metadata_request request;
-    codec_set_defaults(&metadata_request_codec, &request);
-    request.allow_auto_topic_creation = false;
-    request.topics = NULL; /* all */
-    if (names != NULL) {
-        for (size_t i = 0; i < names->count; i++) {
-            topics[i].name = span_text(names->values[i]);
-        }
-        request.topics = topics;
-        request.topics_count = names->count;
-    }
-    enum err err = client_call(session->client, CLIENT_NODE_ANY, API_KEY_METADATA, &request, ret_reply);
-    if (err != ERR_OK) {
-        return err;
-    }
-    const struct metadata_response *response = ret_reply->message;
-    for (size_t i = 0; i < response->brokers_count; i++) {
-        client_set_node(session->client, response->brokers[i].node_id, response->brokers[i].host,
-                        response->brokers[i].port);
-    }
-    return ERR_OK;
-}
 
 /* ---- list ---- */
 
@@ -57,7 +29,7 @@ static int compare_topics(const void *a, const void *b)
 int topic_list(struct session *session)
 {
     struct client_reply reply;
-    if (ask_metadata(session, NULL, &reply) != ERR_OK) {
+    if (metadata_ask(session, NULL, 0, false, &reply) != ERR_OK) {
         return session_fail(session);
     }
     const struct metadata_response *response = reply.message;
@@ -86,61 +58,70 @@ int topic_list(struct session *session)
 
 /* ---- describe ---- */
 
-/* One end of one partition, from its leader; -1 when it can't be had. */
-static int64_t ask_offset(struct session *session, struct span topic,
-                          const struct metadata_response_partition *partition, int64_t which)
+/* The ends of all partitions; -1 where they can't be had. */
+static struct offset_wish *ask_offsets(struct session *session, const struct metadata_response_topic *topic,
+                                       const char *name, int64_t which)
 {
-    struct list_offsets_request_partition wish;
-    codec_struct_set_defaults(&list_offsets_request_partition_layout, &wish);
-    wish.partition_index = partition->partition_index;
-    wish.timestamp = which;
-    struct list_offsets_request_topic topic_wish = {.name = topic, .partitions = &wish, .partitions_count = 1};
-    struct list_offsets_request request;
-    codec_set_defaults(&list_offsets_request_codec, &request);
-    request.replica_id = -1;
-    request.topics = &topic_wish;
-    request.topics_count = 1;
-    struct client_reply reply;
-    if (partition->leader_id < 0 ||
-        client_call(session->client, partition->leader_id, API_KEY_LIST_OFFSETS, &request, &reply) != ERR_OK) {
-        return -1;
+    struct topic_map map = {.name = name};
+    struct offset_wish *wishes = mem_array(topic->partitions_count, sizeof(*wishes));
+    for (size_t i = 0; i < topic->partitions_count; i++) {
+        wishes[i] = (struct offset_wish){.partition = topic->partitions[i].partition_index, .timestamp = which};
     }
-    const struct list_offsets_response *response = reply.message;
-    int64_t offset = -1;
-    if (response->topics_count == 1 && response->topics[0].partitions_count == 1) {
-        offset = response->topics[0].partitions[0].offset;
+    if (topic_map_take(&map, topic) == ERR_OK) {
+        offset_list_try(session, &map, ISOLATION_READ_UNCOMMITTED, wishes, topic->partitions_count);
     }
-    client_reply_done(&reply);
-    return offset;
+    topic_map_done(&map);
+    return wishes;
 }
 
-static void put_ids(struct output *output, const int32_t *ids, size_t count)
+/* Rows of several topics may stand behind one another: in JSON each says its own. In a table the head says it. */
+static void begin_rows(const struct session *session, struct output *output, const char *kind,
+                       const char *const *columns, size_t column_count)
 {
-    char text[512] = "";
-    size_t used = 0;
-    for (size_t i = 0; i < count && used + 16 < sizeof(text); i++) {
-        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%" PRId32, i == 0 ? "" : ",", ids[i]);
-    }
-    output_text(output, span_text(text));
+    bool is_json = arguments_wants_json(session->arguments);
+    CHECK(strcmp(columns[0], "topic") == 0);
+    output_init(output, is_json, kind);
+    output_columns(output, is_json ? columns : columns + 1, is_json ? column_count : column_count - 1);
 }
 
-static void show_partitions(struct session *session, const struct metadata_response_topic *topic)
+static void begin_row(struct output *output, struct span topic)
 {
+    if (output->is_json) {
+        output_text(output, topic);
+    }
+}
+
+static int compare_partitions(const void *a, const void *b)
+{
+    const struct metadata_response_partition *left = a;
+    const struct metadata_response_partition *right = b;
+    return (left->partition_index > right->partition_index) - (left->partition_index < right->partition_index);
+}
+
+static void show_partitions(struct session *session, const struct metadata_response_topic *topic, const char *name)
+{
+    if (topic->partitions_count > 0) {
+        qsort(topic->partitions, topic->partitions_count, sizeof(topic->partitions[0]), compare_partitions);
+    }
+    struct offset_wish *starts = ask_offsets(session, topic, name, OFFSET_LIST_EARLIEST);
+    struct offset_wish *ends = ask_offsets(session, topic, name, OFFSET_LIST_LATEST);
     struct output output;
-    output_init(&output, arguments_wants_json(session->arguments), "partitions");
-    output_columns(&output, (const char *const[]){"partition", "leader", "epoch", "replicas", "isr", "start", "end"},
-                   7);
+    begin_rows(session, &output, "partitions",
+               (const char *const[]){"topic", "partition", "leader", "epoch", "replicas", "isr", "start", "end"}, 8);
     for (size_t i = 0; i < topic->partitions_count; i++) {
         const struct metadata_response_partition *partition = &topic->partitions[i];
+        begin_row(&output, topic->name);
         output_number(&output, partition->partition_index);
         output_number(&output, partition->leader_id);
         output_number(&output, partition->leader_epoch);
-        put_ids(&output, partition->replica_nodes, partition->replica_nodes_count);
-        put_ids(&output, partition->isr_nodes, partition->isr_nodes_count);
-        output_number(&output, ask_offset(session, topic->name, partition, OFFSETS_EARLIEST));
-        output_number(&output, ask_offset(session, topic->name, partition, OFFSETS_LATEST));
+        output_ids(&output, partition->replica_nodes, partition->replica_nodes_count);
+        output_ids(&output, partition->isr_nodes, partition->isr_nodes_count);
+        output_number(&output, starts[i].offset);
+        output_number(&output, ends[i].offset);
     }
     output_end(&output);
+    mem_free(starts);
+    mem_free(ends);
 }
 
 /* What was set on the topic itself. */
@@ -159,12 +140,12 @@ static enum err show_settings(struct session *session, struct span topic)
     }
     const struct describe_configs_response *response = reply.message;
     struct output output;
-    output_init(&output, arguments_wants_json(session->arguments), "settings");
-    output_columns(&output, (const char *const[]){"setting", "value"}, 2);
+    begin_rows(session, &output, "settings", (const char *const[]){"topic", "setting", "value"}, 3);
     for (size_t r = 0; r < response->results_count; r++) {
         for (size_t i = 0; i < response->results[r].configs_count; i++) {
             const struct describe_configs_response_resource_result *config = &response->results[r].configs[i];
             if (config->config_source == CONFIG_SOURCE_TOPIC) {
+                begin_row(&output, topic);
                 output_text(&output, config->name);
                 output_text(&output, config->value);
             }
@@ -179,6 +160,9 @@ static int describe_one(struct session *session, const struct metadata_response_
 {
     char what[300];
     (void)snprintf(what, sizeof(what), "%.*s", (int)topic->name.bytes, (const char *)topic->name.data);
+    if (topic->error_code == ERROR_UNKNOWN_TOPIC_OR_PARTITION) {
+        return topic_map_complain_unknown(session, what);
+    }
     if (topic->error_code != ERROR_NONE) {
         return session_fail_code(session, what, topic->error_code, SPAN_NULL);
     }
@@ -187,14 +171,15 @@ static int describe_one(struct session *session, const struct metadata_response_
         uuid_format(topic->topic_id, id);
         (void)printf("topic %s, id %s\n\n", what, id);
     }
-    show_partitions(session, topic);
+    show_partitions(session, topic, what);
     return show_settings(session, topic->name) == ERR_OK ? VERB_OK : session_fail(session);
 }
 
 int topic_describe(struct session *session)
 {
+    const struct flag_values *names = &session->arguments->words;
     struct client_reply reply;
-    if (ask_metadata(session, &session->arguments->words, &reply) != ERR_OK) {
+    if (metadata_ask(session, names->values, names->count, false, &reply) != ERR_OK) {
         return session_fail(session);
     }
     const struct metadata_response *response = reply.message;
