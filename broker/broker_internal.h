@@ -27,6 +27,7 @@
 enum broker_state { BROKER_NEW, BROKER_STARTING, BROKER_READY, BROKER_FAILED, BROKER_STOPPING, BROKER_STOPPED };
 
 struct checkpointer;
+struct place_claims;
 struct registration;
 
 /* One worker's way of telling home that a part of it has ended. */
@@ -56,6 +57,7 @@ struct broker_private {
     struct loop **loops;
     struct metric_set *home_metrics;
     struct checkpointer *checkpointer;
+    struct place_claims *places;
     struct registration *registration;
     bool is_registering; /* a stop waits until it is decided: requests to the controller can't be taken back */
     char cluster_id[64];

@@ -15,6 +15,7 @@
 #ifndef BROKER_REPLICA_PARTITION_H
 #define BROKER_REPLICA_PARTITION_H
 
+#include "broker/replica/place_claims.h"
 #include "broker/replica/topic_settings.h"
 #include "broker/storage/partition_log.h"
 #include "common/seam/loop.h"
@@ -23,6 +24,7 @@
 
 #include <uthash.h>
 
+struct partition_opening;
 struct partition_set;
 
 enum partition_state {
@@ -95,12 +97,15 @@ struct partition {
     int32_t isr_count;
     struct partition_log *log; /* NULL while OPENING or when it could not be opened */
     struct topic_settings settings;
-    bool is_leader_wanted;  /* the metadata names this broker as the leader */
-    bool is_dirty;          /* in the set's list for the next step */
-    bool is_busy;           /* being opened, or beginning an epoch: a job holds it */
-    bool must_delete;       /* asked while busy */
-    int64_t opening_offset; /* metadata offset that made it open; in the set's list while it opens */
-    struct partition *prev; /* list of those that open */
+    bool is_leader_wanted; /* the metadata names this broker as the leader */
+    bool is_dirty;         /* in the set's list for the next step */
+    bool is_busy;          /* being opened, or beginning an epoch: a job holds it */
+    bool must_delete;      /* asked while busy */
+    bool has_place;        /* `place` is claimed: from the opening until nothing of it is left but this struct */
+    struct place_claim place;
+    struct partition_opening *opening; /* while the place is waited for */
+    int64_t opening_offset;            /* metadata offset that made it open; in the set's list while it opens */
+    struct partition *prev;            /* list of those that open */
     struct partition *next;
     int64_t high_watermark;
     struct partition_append *counted_waiters;   /* acks=1, by required_offset */

@@ -19,6 +19,7 @@ struct partition_opening {
     char *topic_name;
     struct partition_log_id id;
     struct log_settings settings;
+    bool is_made_now;
     struct partition_log *log;
     enum err err;
     struct option_problem problem;
@@ -46,6 +47,22 @@ static void partition_is_opening(struct partition *partition, int64_t offset)
 
 /* ---- leaving ---- */
 
+static void partition_on_place_released(struct place_claim *claim)
+{
+    struct partition *partition = CONTAINER_OF(claim, struct partition, place);
+    partition_set_forget(partition->set, partition);
+}
+
+/* Its log is closed or deleted, or there never was one. */
+static void partition_end(struct partition *partition)
+{
+    if (partition->has_place) {
+        place_claim_give(&partition->place, partition_on_place_released);
+    } else {
+        partition_set_forget(partition->set, partition);
+    }
+}
+
 static void partition_on_log_gone(void *ctx, enum err err)
 {
     struct partition *partition = ctx;
@@ -55,7 +72,7 @@ static void partition_on_log_gone(void *ctx, enum err err)
                   err_text(err));
     }
     partition->log = NULL;
-    partition_set_forget(partition->set, partition);
+    partition_end(partition);
 }
 
 /* The partition is CLOSING and no job holds it. */
@@ -63,7 +80,7 @@ static void partition_leave(struct partition *partition)
 {
     partition_opened(partition);
     if (partition->log == NULL) {
-        partition_set_forget(partition->set, partition);
+        partition_end(partition);
     } else if (partition->must_delete) {
         partition_log_delete(partition->log, partition_on_log_gone, partition);
     } else {
@@ -171,22 +188,36 @@ void partition_follow_metadata(struct partition *partition, const struct image_p
 
 /* ---- opening ---- */
 
+/* An empty log in place of a lost one would make acknowledged records vanish without a word (R9, trap 16). */
+static bool partition_opening_is_lost(struct partition_opening *opening)
+{
+    struct log_checkpoint_row row;
+    log_dir_checkpoint_row(opening->dir, opening->id.topic, opening->id.partition_index, &row);
+    if (opening->is_made_now || row.recovery_point_offset <= 0) {
+        return false; /* a row that is there belongs to an older topic of the name */
+    }
+    (void)snprintf(opening->problem.text, sizeof(opening->problem.text),
+                   "the directory of %s-%" PRId32 " is missing in %s although it held records up to offset %" PRId64
+                   "; put it back and start again, or delete the topic",
+                   opening->id.topic, opening->id.partition_index, log_dir_path(opening->dir),
+                   row.recovery_point_offset);
+    return true;
+}
+
+/* The place is claimed: what lies there under another topic id belongs to no partition of this process. */
 static void partition_opening_work(struct loop_job *job)
 {
     struct partition_opening *opening = CONTAINER_OF(job, struct partition_opening, job);
     opening->err = partition_log_open(opening->dir, &opening->id, &opening->settings, &opening->log, &opening->problem);
-    if (opening->err != ERR_NOT_FOUND) {
+    if (opening->err == ERR_STALE) {
+        /* Left behind by a stop or a crash before its removal: set aside, never overwritten. */
+        opening->err = log_dir_mark_stray(opening->dir, opening->id.topic, opening->id.partition_index);
+        if (opening->err != ERR_OK) {
+            return; /* the problem is partition_log_open's */
+        }
+    } else if (opening->err != ERR_NOT_FOUND) {
         return;
-    }
-    struct log_checkpoint_row row;
-    log_dir_checkpoint_row(opening->dir, opening->id.topic, opening->id.partition_index, &row);
-    if (row.recovery_point_offset > 0) {
-        /* An empty log in its place would make acknowledged records vanish without a word (R9, trap 16). */
-        (void)snprintf(opening->problem.text, sizeof(opening->problem.text),
-                       "the directory of %s-%" PRId32 " is missing in %s although it held records up to offset %" PRId64
-                       "; put it back and start again, or delete the topic",
-                       opening->id.topic, opening->id.partition_index, log_dir_path(opening->dir),
-                       row.recovery_point_offset);
+    } else if (partition_opening_is_lost(opening)) {
         opening->err = ERR_CORRUPT;
         return;
     }
@@ -238,8 +269,26 @@ static void partition_opening_done(struct loop_job *job)
     mem_free(opening);
 }
 
+static void partition_on_place_granted(struct place_claim *claim)
+{
+    struct partition *partition = CONTAINER_OF(claim, struct partition, place);
+    struct partition_opening *opening = partition->opening;
+    partition->opening = NULL;
+    loop_submit(partition->set->worker->loop, &opening->job);
+}
+
+static void partition_claim_place(struct partition *partition, const struct partition_opening *opening)
+{
+    struct partition_set *set = partition->set;
+    char *path =
+        mem_format("%s/%s-%" PRId32, log_dir_path(opening->dir), opening->id.topic, opening->id.partition_index);
+    partition->has_place = true;
+    place_claim_take(set->options.places, &partition->place, set->worker->loop, path, partition_on_place_granted);
+    mem_free(path);
+}
+
 void partition_open(struct partition_set *set, const struct image *image, const struct image_topic *topic,
-                    const struct image_partition *metadata)
+                    const struct image_partition *metadata, bool is_made_now)
 {
     struct partition *partition = MEM_NEW(struct partition);
     partition->key.topic_id = topic->id;
@@ -261,6 +310,7 @@ void partition_open(struct partition_set *set, const struct image *image, const 
     opening->id = (struct partition_log_id){
         .topic = opening->topic_name, .partition_index = metadata->partition_index, .topic_id = topic->id};
     opening->settings = partition->settings.log;
+    opening->is_made_now = is_made_now;
     opening->job.work = partition_opening_work;
     opening->job.done = partition_opening_done;
     opening->dir = log_dirs_find(set->log_dirs, image_partition_directory(metadata, set->options.broker_id));
@@ -274,5 +324,6 @@ void partition_open(struct partition_set *set, const struct image *image, const 
         mem_free(opening);
         return;
     }
-    loop_submit(set->worker->loop, &opening->job);
+    partition->opening = opening;
+    partition_claim_place(partition, opening);
 }

@@ -1,6 +1,6 @@
 /* partition_open: how a replica comes and goes: opened or created in the pool, made leader of an epoch, closed, deleted.
  *
- * Shape:     partition_open -> job: partition_log_open or _create -> attach -> begin the epoch (on disk) -> LEADER.
+ * Shape:     partition_open -> the place on disk is claimed (place_claims.h) -> job: partition_log_open or _create -> attach -> begin the epoch (on disk) -> LEADER.
  *            What arrives while a job holds the partition (a later epoch, a removal, the stop) is done when the job ends.
  * Errors:    a log that can't be opened leaves the partition OFFLINE, with a log line that says what is damaged and what to do.
  * Threads:   the owner worker; the job touches only what it owns.
@@ -11,8 +11,9 @@
 
 #include "broker/replica/partition_set.h"
 
+/* is_made_now: the metadata has just made it, so no record of it can be missing from the disk. */
 void partition_open(struct partition_set *set, const struct image *image, const struct image_topic *topic,
-                    const struct image_partition *metadata);
+                    const struct image_partition *metadata, bool is_made_now);
 /* Epochs, ISR and leadership as the metadata has them now. */
 void partition_follow_metadata(struct partition *partition, const struct image_partition *metadata);
 /* The replica left this broker, or its topic is gone: its files too. */

@@ -31,9 +31,10 @@ void partition_set_report_applied(struct partition_set *set)
     }
 }
 
-static void partition_set_apply_partition(struct partition_set *set, const struct image *image,
+static void partition_set_apply_partition(struct partition_set *set, const struct image_delta *delta,
                                           const struct image_partition_change *change)
 {
+    const struct image *image = delta->after;
     const struct image_partition *any = change->after != NULL ? change->after : change->before;
     struct uuid topic_id = change->topic->id;
     if (worker_of_partition(set->worker->broker, topic_id, any->partition_index) != set->worker) {
@@ -42,7 +43,9 @@ static void partition_set_apply_partition(struct partition_set *set, const struc
     struct partition *partition = partition_set_find(set, topic_id, any->partition_index);
     bool is_ours = change->after != NULL && image_partition_has_replica(change->after, set->options.broker_id);
     if (is_ours && partition == NULL) {
-        partition_open(set, image, change->topic, change->after);
+        /* The first image tells of all there is, a later one of what was made while this node ran. */
+        bool is_made_now = delta->before != NULL && change->before == NULL;
+        partition_open(set, image, change->topic, change->after, is_made_now);
     } else if (is_ours) {
         partition_follow_metadata(partition, change->after);
     } else if (partition != NULL) {
@@ -90,7 +93,7 @@ void partition_set_apply(struct partition_set *set, const struct image *image, c
         return;
     }
     for (uint32_t i = 0; i < delta->partition_count; i++) {
-        partition_set_apply_partition(set, image, &delta->partitions[i]);
+        partition_set_apply_partition(set, delta, &delta->partitions[i]);
     }
     for (uint32_t i = 0; i < delta->config_count; i++) {
         partition_set_apply_config(set, image, &delta->configs[i]);

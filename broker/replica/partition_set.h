@@ -27,6 +27,7 @@ struct partition_set_options {
     int32_t broker_id;
     const struct broker_options *defaults; /* of topics that set nothing themselves */
     size_t files_max;
+    struct place_claims *places; /* shared by all sets of the node */
     /* Everything up to this metadata offset is applied and its partitions are open (or have failed). On the worker. */
     void (*on_applied)(void *ctx, struct worker *worker, int64_t metadata_offset);
     /* Every log of the set is closed (partition_set_stop). */
