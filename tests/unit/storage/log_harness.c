@@ -249,6 +249,14 @@ enum err harness_close_log(struct harness *harness)
     return await(harness, &answer);
 }
 
+enum err harness_delete_log(struct harness *harness)
+{
+    struct answer answer = {false, ERR_OK};
+    partition_log_delete(harness->log, on_done, &answer);
+    harness->log = NULL;
+    return await(harness, &answer);
+}
+
 enum err harness_stop(struct harness *harness, bool is_orderly)
 {
     if (harness->dir == NULL) {

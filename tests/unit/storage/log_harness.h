@@ -72,6 +72,7 @@ enum err harness_open(struct harness *harness);
 void harness_pump(struct harness *harness);
 /* Runs one round of queued tasks and jobs; false when there was none. */
 bool harness_pump_once(struct harness *harness);
+enum err harness_delete_log(struct harness *harness);
 /* Closes the log (returns what close said), the directory and the worker's things. */
 enum err harness_close_log(struct harness *harness);
 enum err harness_stop(struct harness *harness, bool is_orderly);
