@@ -3,6 +3,7 @@
 
 #include "broker/broker.h"
 #include "broker/broker_listeners.h"
+#include "broker/broker_metrics.h"
 #include "broker/http_pages.h"
 #include "cli/server_options.h"
 #include "common/check.h"
@@ -10,6 +11,8 @@
 #include "common/posix/http_server.h"
 #include "common/posix/posix_env.h"
 #include "common/seam/clock.h"
+#include "controller/controller_metrics.h"
+#include "controller/topic_config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,16 +185,45 @@ static int run_node(struct server *server)
 
 /* ---- texts ---- */
 
-static int print_options(void)
+static enum err write_options(struct bytebuf *ret_text)
+{
+    enum err err = option_table_markdown(broker_options_table(), ret_text);
+    if (err == ERR_OK) {
+        err = bytebuf_append(ret_text, span_text("\nOf a topic (moldau topic create --config, moldau topic alter "
+                                                 "--config); one that sets nothing follows the node's option:\n\n"));
+    }
+    size_t row_count = topic_config_count();
+    struct option_row *rows = mem_array(row_count, sizeof(*rows));
+    for (size_t i = 0; i < row_count; i++) {
+        rows[i] = topic_config_at(i)->row;
+    }
+    struct option_table topic_table = {.rows = rows, .row_count = row_count};
+    if (err == ERR_OK) {
+        err = option_table_markdown(&topic_table, ret_text);
+    }
+    mem_free(rows);
+    return err;
+}
+
+static enum err write_metrics(struct bytebuf *ret_text)
+{
+    enum err err = metric_table_markdown(broker_metrics_table(), ret_text);
+    if (err == ERR_OK) {
+        err = bytebuf_append(ret_text, span_text("\nOf the controller:\n\n"));
+    }
+    return err == ERR_OK ? metric_table_markdown(&controller_metric_table, ret_text) : err;
+}
+
+static int print(enum err (*write)(struct bytebuf *ret_text))
 {
     struct bytebuf text;
     bytebuf_init(&text, 1u << 20);
-    enum err err = option_table_markdown(broker_options_table(), &text);
+    enum err err = write(&text);
     if (err == ERR_OK) {
         (void)fwrite(text.data, 1, text.bytes, stdout);
     }
     bytebuf_done(&text);
-    return err == ERR_OK ? 0 : complain("the table of options is too long");
+    return err == ERR_OK ? 0 : complain("the text is too long");
 }
 
 static int print_help(void)
@@ -206,13 +238,14 @@ static int print_help(void)
         "  --set NAME=VALUE     set one option; may be repeated, wins over file and environment\n"
         "  --check-config       say whether the configuration is acceptable, and end\n"
         "  --options-markdown   print the table of all options (docs/options.md)\n"
+        "  --metrics-markdown   print the tables of all metrics (docs/metrics.md)\n"
         "\n"
         "An option may also be set by the environment: log.dirs is MOLDAU_LOG_DIRS.\n"
         "SIGTERM or Ctrl-C ends the node in order, a second one at once.\n"
         "\n"
         "Options:\n\n",
         stdout);
-    return print_options();
+    return print(write_options);
 }
 
 static int act(struct server *server)
@@ -221,7 +254,9 @@ static int act(struct server *server)
     case SERVER_HELP:
         return print_help();
     case SERVER_OPTIONS_MARKDOWN:
-        return print_options();
+        return print(write_options);
+    case SERVER_METRICS_MARKDOWN:
+        return print(write_metrics);
     case SERVER_CHECK_CONFIG:
         (void)puts("The configuration is acceptable.");
         return 0;

@@ -8,6 +8,7 @@
 
 #define CONFIG_BYTES_MAX (1u << 20)
 #define ENVIRONMENT_PREFIX "MOLDAU_"
+#define CLIENT_VARIABLE "MOLDAU_BOOTSTRAP_SERVER="
 #define HTTP_LISTENER_DEFAULT "127.0.0.1:8080"
 
 static enum err say(struct option_problem *ret_problem, enum err err, const char *what, const char *name)
@@ -128,6 +129,8 @@ static enum err read_arguments(const struct verb_call *call, struct server_argum
             arguments->action = SERVER_CHECK_CONFIG;
         } else if (strcmp(argument, "--options-markdown") == 0) {
             arguments->action = SERVER_OPTIONS_MARKDOWN;
+        } else if (strcmp(argument, "--metrics-markdown") == 0) {
+            arguments->action = SERVER_METRICS_MARKDOWN;
         } else if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
             arguments->action = SERVER_HELP;
         } else {
@@ -137,33 +140,50 @@ static enum err read_arguments(const struct verb_call *call, struct server_argum
     return ERR_OK;
 }
 
-static bool has_environment(const char *const *environment)
+/* Whoever exports the address for the command line's other verbs must still be able to start a node. */
+static bool is_of_a_client(const char *variable)
 {
-    for (; *environment != NULL; environment++) {
-        if (strncmp(*environment, ENVIRONMENT_PREFIX, strlen(ENVIRONMENT_PREFIX)) == 0) {
-            return true;
+    return strncmp(variable, CLIENT_VARIABLE, strlen(CLIENT_VARIABLE)) == 0;
+}
+
+static enum err read_environment(const char *const *environment, struct server_options *options, bool *ret_is_set,
+                                 struct option_problem *ret_problem)
+{
+    size_t variable_count = 0;
+    while (environment[variable_count] != NULL) {
+        variable_count++;
+    }
+    const char **variables = mem_array(variable_count + 1, sizeof(const char *));
+    size_t kept_count = 0;
+    for (size_t i = 0; i < variable_count; i++) {
+        if (strncmp(environment[i], ENVIRONMENT_PREFIX, strlen(ENVIRONMENT_PREFIX)) == 0 &&
+            !is_of_a_client(environment[i])) {
+            variables[kept_count++] = environment[i];
         }
     }
-    return false;
+    enum err err =
+        option_parse_environment(broker_options_table(), &options->broker, variables, ENVIRONMENT_PREFIX, ret_problem);
+    mem_free(variables);
+    keep_notes(options, ret_problem);
+    *ret_is_set = kept_count > 0;
+    return err;
 }
 
 static enum err apply(const struct verb_call *call, struct fs *fs, const struct server_arguments *arguments,
                       struct server_options *options, struct option_problem *ret_problem)
 {
     enum err err = ERR_OK;
+    bool has_environment = false;
     if (arguments->config_path != NULL) {
         err = read_file(fs, arguments->config_path, options, ret_problem);
     }
     if (err == ERR_OK) {
-        err = option_parse_environment(broker_options_table(), &options->broker, call->environment, ENVIRONMENT_PREFIX,
-                                       ret_problem);
-        keep_notes(options, ret_problem);
+        err = read_environment(call->environment, options, &has_environment, ret_problem);
     }
     for (size_t i = 0; err == ERR_OK && i < arguments->set_count; i++) {
         err = set_one(arguments->sets[i], options, ret_problem);
     }
-    options->is_configured =
-        arguments->config_path != NULL || arguments->set_count > 0 || has_environment(call->environment);
+    options->is_configured = arguments->config_path != NULL || arguments->set_count > 0 || has_environment;
     if (err == ERR_OK && !options->is_configured) {
         err = option_assign(broker_options_table(), &options->broker, span_text("http.listener"),
                             span_text(HTTP_LISTENER_DEFAULT), "default", ret_problem);

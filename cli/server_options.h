@@ -16,7 +16,7 @@ struct fs;
 
 #define SERVER_NOTES_BYTES 4096
 
-enum server_action { SERVER_RUN, SERVER_CHECK_CONFIG, SERVER_HELP, SERVER_OPTIONS_MARKDOWN };
+enum server_action { SERVER_RUN, SERVER_CHECK_CONFIG, SERVER_HELP, SERVER_OPTIONS_MARKDOWN, SERVER_METRICS_MARKDOWN };
 
 struct server_options {
     enum server_action action;

@@ -148,11 +148,16 @@ enum err units_parse_time(struct span text, int64_t *ret_ms)
         int tail = 0;
         is_time = sscanf(copy + used, ".%3d%n", &milli, &tail) == 1 && used + tail == length && tail == 4;
     }
-    if ((!is_date && !is_time) || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 ||
-        second > 60 || year < 1970) {
+    if ((!is_date && !is_time) || year < 1970 || month < 1 || month > 12) {
         return ERR_INVALID;
     }
-    *ret_ms = ((units_days(year, month, day) * 24 + hour) * 60 + minute) * 60000 + second * 1000 + milli;
+    int64_t ms = ((units_days(year, month, day) * 24 + hour) * 60 + minute) * 60000 + second * 1000 + milli;
+    /* A moment that exists comes back as it was written: not so the 31st of February, 24:00, or a sign in front. */
+    char again[UNITS_TEXT_BYTES];
+    if (strncmp(units_format_time(ms, again), copy, (size_t)length) != 0) {
+        return ERR_INVALID;
+    }
+    *ret_ms = ms;
     return ERR_OK;
 }
 
