@@ -293,9 +293,14 @@ enum err metric_table_markdown(const struct metric_table *table, struct bytebuf 
     enum err err = bytebuf_append(ret_text, span_text("| metric | kind | meaning |\n|---|---|---|\n"));
     for (size_t i = 0; i < table->row_count && err == ERR_OK; i++) {
         const struct metric_row *row = &table->rows[i];
-        err = bytebuf_append_format(ret_text, "| `%s%s%s%s` | %s | %s |\n", row->name, row->labels == NULL ? "" : "{",
-                                    row->labels == NULL ? "" : row->labels, row->labels == NULL ? "" : "}",
-                                    kind_names[row->kind], row->help);
+        if (i > 0 && strcmp(row->name, row[-1].name) == 0) {
+            continue; /* the same metric with another label */
+        }
+        const char *label = row->labels == NULL ? "" : row->labels;
+        size_t label_bytes = strcspn(label, "=");
+        err = bytebuf_append_format(ret_text, "| `%s%s%.*s%s` | %s | %s |\n", row->name, label_bytes == 0 ? "" : "{",
+                                    (int)label_bytes, label, label_bytes == 0 ? "" : "}", kind_names[row->kind],
+                                    row->help);
     }
     return err;
 }

@@ -61,7 +61,7 @@ void metric_registry_add_collector(struct metric_registry *registry, metric_coll
 /* Appends the text of all sets and collectors, Prometheus exposition format 0.0.4. Any thread. ERR_LIMIT when the
  * buffer's maximum is reached: the text is then cut. */
 enum err metric_text(struct metric_registry *registry, struct bytebuf *ret_text) MUST_USE;
-/* Appends a Markdown table of the rows, for docs/metrics.md. */
+/* Appends a Markdown table for docs/metrics.md: a line for each name, with the first label's name in braces. */
 enum err metric_table_markdown(const struct metric_table *table, struct bytebuf *ret_text) MUST_USE;
 
 #endif

@@ -28,6 +28,7 @@ enum option_change {
     OPTION_AT_START,     /* read once */
     OPTION_CLUSTER_WIDE, /* may be changed while running, for all nodes */
     OPTION_PER_BROKER,   /* may be changed while running, per node */
+    OPTION_PER_TOPIC,    /* a topic's own setting, may be changed while running */
 };
 
 struct option_row {

@@ -148,6 +148,8 @@ static const char *change_text(enum option_change change)
         return "while running, cluster-wide";
     case OPTION_PER_BROKER:
         return "while running, per broker";
+    case OPTION_PER_TOPIC:
+        return "while running, per topic";
     }
     UNREACHABLE();
 }

@@ -51,9 +51,11 @@ static const struct option_row *find_row(struct edit *edit, struct span key)
     if (edit->type == IMAGE_CONFIG_TOPIC) {
         const struct topic_config_row *row = topic_config_find(key);
         if (row == NULL) {
+            const struct topic_config_row *near = topic_config_near(key);
             (void)decision_refuse(edit->decision, edit->result, ERROR_INVALID_CONFIG,
-                                  "Unknown topic config name: %.*s. `moldau topic alter --help` lists what exists.",
-                                  DECISION_TEXT(key));
+                                  near == NULL ? "Unknown topic config name: %.*s. `moldau server --help` lists them%s."
+                                               : "Unknown topic config name: %.*s; did you mean %s?",
+                                  DECISION_TEXT(key), near == NULL ? "" : near->row.name);
             return NULL;
         }
         return &row->row;

@@ -1,5 +1,7 @@
 #include "controller/topic_config.h"
 
+#include "common/near_name.h"
+
 #define ROW(row_name, row_synonym, row_type, row_unit, row_min, row_max, row_default, row_accepted, row_acted,         \
             row_doc)                                                                                                   \
     {                                                                                                                  \
@@ -11,7 +13,7 @@
             .max = (row_max),                                                                                          \
             .default_text = (row_default),                                                                             \
             .accepted = (row_accepted),                                                                                \
-            .change = OPTION_CLUSTER_WIDE,                                                                             \
+            .change = OPTION_PER_TOPIC,                                                                                \
             .is_acted_on = (row_acted),                                                                                \
             .doc = (row_doc),                                                                                          \
         }                                                                                                              \
@@ -19,7 +21,8 @@
 
 static const struct topic_config_row rows[] = {
     ROW("cleanup.policy", "log.cleanup.policy", OPTION_LIST, "", 0, 0, "delete", "compact,delete", true,
-        "What happens to old records: removed by age and size (delete), or all but the last of each key (compact)."),
+        "What happens to old records: removed by age and size (delete), or all but the last of each key "
+        "(compact: accepted, not acted on yet)."),
     ROW("compression.gzip.level", "compression.gzip.level", OPTION_INT, "", -1, 9, "-1", NULL, false,
         "Level of gzip where the broker compresses."),
     ROW("compression.lz4.level", "compression.lz4.level", OPTION_INT, "", 1, 17, "9", NULL, false,
@@ -108,6 +111,20 @@ const struct topic_config_row *topic_config_find(struct span name)
         }
     }
     return NULL;
+}
+
+const struct topic_config_row *topic_config_near(struct span name)
+{
+    const struct topic_config_row *nearest = NULL;
+    size_t nearest_distance = SIZE_MAX;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        size_t distance = near_name_distance(name, span_text(rows[i].row.name));
+        if (distance < nearest_distance && near_name_is_near(name, distance)) {
+            nearest = &rows[i];
+            nearest_distance = distance;
+        }
+    }
+    return nearest;
 }
 
 int8_t topic_config_kafka_type(const struct option_row *row)

@@ -21,6 +21,8 @@ size_t topic_config_count(void);
 const struct topic_config_row *topic_config_at(size_t index);
 /* NULL when there is no such setting. */
 const struct topic_config_row *topic_config_find(struct span name);
+/* The one whose name a mistyped name is nearest to; NULL when none is near. */
+const struct topic_config_row *topic_config_near(struct span name);
 /* Kafka's ConfigDef type as DescribeConfigs tells it (1 boolean, 2 string, 3 int, 5 long, 6 double, 7 list). */
 int8_t topic_config_kafka_type(const struct option_row *row);
 

@@ -45,7 +45,8 @@ SYSTEM_ALLOWED = (
 GLOBALS_ALLOWED = ()
 RAFT_FILES_MAX = 3
 # (document, command that prints it; {build} is the build folder).
-GENERATED_DOCS = (("docs/options.md", ("{build}/moldau", "server", "--options-markdown")),)
+GENERATED_DOCS = (("docs/options.md", ("{build}/moldau", "server", "--options-markdown")),
+                  ("docs/metrics.md", ("{build}/moldau", "server", "--metrics-markdown")))
 
 
 class Tree:

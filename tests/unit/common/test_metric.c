@@ -154,6 +154,9 @@ static void text_follows_the_format(void **state)
     struct bytebuf markdown;
     bytebuf_init(&markdown, 10000);
     assert_int_equal(metric_table_markdown(&table, &markdown), ERR_OK);
+    assert_int_equal(bytebuf_append(&markdown, span_make("", 1)), ERR_OK);
+    expect_line((const char *)markdown.data, "| `moldau_bytes_total{api}` | counter | Bytes by api. |\n"
+                                             "| `moldau_open_files` | gauge | Files open now. |\n");
     bytebuf_done(&markdown);
     struct bytebuf small;
     bytebuf_init(&small, 100);
