@@ -117,7 +117,7 @@ enum err log_dir_mark_stray(struct log_dir *dir, const char *topic, int32_t part
     char unique[UUID_TEXT_BYTES];
     uuid_format(uuid_random(env->rng), unique);
     char *path = mem_format("%s/%s-%d", log_dir_path(dir), topic, (int)partition_index);
-    char *stray = mem_format("%s.%s" LOG_DIR_SUFFIX_STRAY, path, unique);
+    char *stray = store_path_marked_dir(path, unique, LOG_DIR_SUFFIX_STRAY);
     enum err err = fs_rename(env->fs, path, stray);
     if (err == ERR_OK) {
         err = fs_sync_dir(env->fs, log_dir_path(dir));

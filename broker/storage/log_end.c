@@ -1,6 +1,7 @@
 /* How a log ends: closed, with everything on disk and marked, or deleted. */
 #include "broker/storage/log_open.h"
 #include "broker/storage/remove_tree.h"
+#include "broker/storage/store_path.h"
 #include "common/mem.h"
 #include "common/seam/env.h"
 #include "common/seam/fs.h"
@@ -142,6 +143,6 @@ void partition_log_delete(struct partition_log *log, log_done_fn done, void *ctx
     change->ctx = ctx;
     change->dir_path = log_dir_path(log->dir);
     change->path = mem_strdup(log->path);
-    change->gone_path = mem_format("%s.%s" LOG_DIR_SUFFIX_DELETE, log->path, text);
+    change->gone_path = store_path_marked_dir(log->path, text, LOG_DIR_SUFFIX_DELETE);
     begin(log, change, delete_begin);
 }

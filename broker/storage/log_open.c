@@ -40,6 +40,9 @@ enum err log_open_state(struct log_dir *dir, const struct partition_log_id *id, 
         log_segment_close_files(log->segments[i], &files);
     }
     log_state_forget_places(log);
+    if (log->tail != NULL && log->tail->offset_count == 0 && log->tail->time_count == 0) {
+        log_state_free_tail(log);
+    }
     file_cache_done(&files);
     log->files = NULL;
     *ret_log = log;
@@ -97,7 +100,7 @@ enum err partition_log_create(struct log_dir *dir, const struct partition_log_id
     }
     uuid_format(uuid_random(env->rng), unique);
     char *path = mem_format("%s/%s-%d", log_dir_path(dir), id->topic, (int)id->partition_index);
-    char *aside = mem_format("%s.%s" LOG_DIR_SUFFIX_NEW, path, unique);
+    char *aside = store_path_marked_dir(path, unique, LOG_DIR_SUFFIX_NEW);
     enum err err = fs_stat(env->fs, path, &stat) == ERR_OK ? ERR_EXISTS : ERR_OK;
     if (err == ERR_OK) {
         err = make_aside(env->fs, aside, id, settings, log_dir_generation(dir));

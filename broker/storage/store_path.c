@@ -1,6 +1,7 @@
 #include "broker/storage/store_path.h"
 
 #include "common/check.h"
+#include "common/mem.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,6 +33,19 @@ struct store_path store_path_segment(const char *dir_path, int64_t base_offset, 
                          suffix);
     CHECK(bytes > 0 && (size_t)bytes < sizeof(path.text));
     return path;
+}
+
+char *store_path_marked_dir(const char *path, const char *unique, const char *suffix)
+{
+    const char *slash = strrchr(path, '/');
+    size_t dir_bytes = slash == NULL ? 0 : (size_t)(slash + 1 - path);
+    size_t name_bytes = strlen(path) - dir_bytes;
+    size_t mark_bytes = 1 + strlen(unique) + strlen(suffix);
+    CHECK(mark_bytes < STORE_NAME_BYTES_MAX);
+    if (name_bytes + mark_bytes > STORE_NAME_BYTES_MAX) {
+        name_bytes = STORE_NAME_BYTES_MAX - mark_bytes;
+    }
+    return mem_format("%.*s.%s%s", (int)(dir_bytes + name_bytes), path, unique, suffix);
 }
 
 bool store_path_parse_segment(const char *name, const char *suffix, int64_t *ret_base_offset)

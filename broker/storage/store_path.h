@@ -15,6 +15,7 @@
 #define STORE_DIR_BYTES_MAX 1024u
 #define STORE_PATH_BYTES 1536u
 #define STORE_OFFSET_DIGITS 20
+#define STORE_NAME_BYTES_MAX 255u /* of one file or directory (NAME_MAX) */
 
 #define STORE_SUFFIX_LOG ".log"
 #define STORE_SUFFIX_OFFSET_INDEX ".index"
@@ -36,6 +37,9 @@ struct store_path store_path_join(const char *dir_path, const char *name);
 /* Appends to a path. */
 struct store_path store_path_add(const struct store_path *path, const char *suffix);
 struct store_path store_path_segment(const char *dir_path, int64_t base_offset, const char *suffix);
+/* PATH.UNIQUE<suffix>: where a partition directory is made, or put out of the way. The name of a topic may be as long as a file
+ * name can be: its end is left out then, for `unique` tells the directories apart. From mem_alloc. */
+char *store_path_marked_dir(const char *path, const char *unique, const char *suffix);
 /* Whether `name` is 20 digits and `suffix`; the digits are an offset. */
 bool store_path_parse_segment(const char *name, const char *suffix, int64_t *ret_base_offset);
 
