@@ -9,8 +9,12 @@ void partition_draft_init(struct partition_draft *draft, const struct image_part
     if (draft->min_isr > before->replica_count) {
         draft->min_isr = before->replica_count;
     }
-    memcpy(draft->isr, before->isr, before->isr_count * sizeof(draft->isr[0]));
-    memcpy(draft->elr, before->elr, before->elr_count * sizeof(draft->elr[0]));
+    for (uint32_t i = 0; i < before->isr_count; i++) {
+        draft->isr[i] = before->isr[i];
+    }
+    for (uint32_t i = 0; i < before->elr_count; i++) {
+        draft->elr[i] = before->elr[i];
+    }
     draft->state.isr = draft->isr;
     draft->state.elr = draft->elr;
 }
@@ -107,15 +111,24 @@ void partition_control_elect(struct partition_draft *draft, elect_eligible_fn is
     set_leader(draft, choice.leader_id);
 }
 
+static bool are_members_equal(const int32_t *a, uint32_t a_count, const int32_t *b, uint32_t b_count)
+{
+    for (uint32_t i = 0; a_count == b_count && i < a_count; i++) {
+        if (a[i] != b[i]) {
+            return false;
+        }
+    }
+    return a_count == b_count;
+}
+
 bool partition_draft_commit(struct partition_draft *draft, struct meta_records *records, struct uuid topic_id)
 {
     const struct image_partition *before = draft->before;
     const struct image_partition *after = &draft->state;
     bool is_same = before->leader_id == after->leader_id && before->leader_epoch == after->leader_epoch &&
-                   before->is_recovering == after->is_recovering && before->isr_count == after->isr_count &&
-                   before->elr_count == after->elr_count &&
-                   memcmp(before->isr, after->isr, before->isr_count * sizeof(before->isr[0])) == 0 &&
-                   memcmp(before->elr, after->elr, before->elr_count * sizeof(before->elr[0])) == 0;
+                   before->is_recovering == after->is_recovering &&
+                   are_members_equal(before->isr, before->isr_count, after->isr, after->isr_count) &&
+                   are_members_equal(before->elr, before->elr_count, after->elr, after->elr_count);
     if (is_same) {
         return false;
     }

@@ -40,13 +40,13 @@ static void use_own_heap(void)
     }
 }
 
-enum err quorum_first_configuration(uint64_t raft_id, const char *address, struct bytebuf *ret_bytes)
+enum err quorum_first_configuration(uint64_t voter_id, const char *address, struct bytebuf *ret_bytes)
 {
     struct raft_configuration configuration;
     struct raft_buffer encoded;
     use_own_heap();
     raft_configuration_init(&configuration);
-    int result = raft_configuration_add(&configuration, raft_id, address, RAFT_VOTER);
+    int result = raft_configuration_add(&configuration, voter_id, address, RAFT_VOTER);
     if (result == 0) {
         result = raft_configuration_encode(&configuration, &encoded);
     }
@@ -59,11 +59,11 @@ enum err quorum_first_configuration(uint64_t raft_id, const char *address, struc
     return err;
 }
 
-static void open_raft(struct quorum *quorum, uint64_t raft_id, const char *address)
+static void open_raft(struct quorum *quorum, uint64_t voter_id, const char *address)
 {
     use_own_heap();
     memset(&quorum->raft, 0, sizeof(quorum->raft)); /* raft_init leaves some of it as it was */
-    CHECK(raft_init(&quorum->raft, NULL, NULL, raft_id, address) == 0);
+    CHECK(raft_init(&quorum->raft, NULL, NULL, voter_id, address) == 0);
     quorum->raft.tracer = NULL;
     raft_seed(&quorum->raft, (unsigned)rng_u64(quorum->env->rng));
     raft_set_election_timeout(&quorum->raft, quorum->options.election_timeout_ms);
