@@ -43,6 +43,7 @@ static enum err add_older(const struct producer_entry *entry, struct bytebuf *by
 {
     uint8_t record[OLDER_HEAD_BYTES + (PRODUCER_BATCHES_MAX - 1) * OLDER_BATCH_BYTES];
     uint32_t count = entry->batch_count == 0 ? 0 : entry->batch_count - 1;
+    CHECK(count < PRODUCER_BATCHES_MAX);
     be64_put(record, (uint64_t)entry->seen_ms);
     be32_put(record + 8, count);
     for (uint32_t i = 0; i < count; i++) {
