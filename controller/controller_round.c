@@ -111,6 +111,10 @@ static enum err decide(struct api_call *call, struct controller_request *request
     UNREACHABLE();
 }
 
+/* A round takes no further request when its memory is used up to here: what one request decodes to and decides, at most
+ * META_DECISION_BYTES_MAX times some forty, must still fit into the arena. */
+#define ROUND_ARENA_BYTES_MAX (32u << 20)
+
 /* Everything of a round while it is put together. */
 struct gathering {
     struct controller *controller;
@@ -213,7 +217,9 @@ void controller_round_run(struct loop_task *task)
     };
     arena_init(&gathering.arena, 0);
     meta_records_init(&gathering.records, &gathering.arena);
-    for (unsigned i = 0; i < ROUND_REQUESTS_MAX && controller->waiting != NULL; i++) {
+    for (unsigned i = 0;
+         i < ROUND_REQUESTS_MAX && controller->waiting != NULL && gathering.arena.used_bytes < ROUND_ARENA_BYTES_MAX;
+         i++) {
         struct controller_request *request = controller->waiting;
         if (!gather(&gathering, request)) {
             break;

@@ -7,7 +7,7 @@
 
 #define uthash_malloc(bytes) mem_alloc(bytes)
 #define uthash_free(memory, bytes) mem_free(memory)
-#define uthash_fatal(text) CHECK(!(text))
+#define uthash_fatal(text) UNREACHABLE()
 #include <uthash.h>
 
 /* A topic that this batch touched. `partitions` is NULL until one changes: then it holds references of its own. */

@@ -78,7 +78,7 @@ static void check_event(struct quorum *quorum, const struct raft_event *event)
     case RAFT_CATCH_UP:
     case RAFT_TRANSFER:
     default:
-        CHECK(!"an event that a single voter has no use for");
+        UNREACHABLE(); /* events that a single voter has no use for */
     }
 }
 
