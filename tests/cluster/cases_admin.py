@@ -1,9 +1,11 @@
 """Cases: CreateTopics, DeleteTopics, CreatePartitions, DescribeConfigs, IncrementalAlterConfigs."""
 from cases_metadata import BAD_NAMES, UNKNOWN_ID
 from comparison import case
+from kafka_spec import NO_UUID
 from record_batch import Batch
 from waiting import wait_until
 
+NAME_BYTES_MAX = 249
 TOPIC, BROKER, BROKER_LOGGER = 2, 4, 8
 SET, DELETE, APPEND, SUBTRACT = range(4)
 # What both have; DescribeConfigs without keys also lists what only one has.
@@ -19,7 +21,7 @@ def creator(side, version):
         wanted = [{"NumPartitions": 1, "ReplicationFactor": 1, **topic} for topic in topics]
         answer = side.ask("CreateTopics", version, {"Topics": wanted, "timeoutMs": 10000, **more})
         for topic in answer["Topics"] if isinstance(answer, dict) else []:
-            if "TopicId" in topic and topic["ErrorCode"] == 0:
+            if topic["ErrorCode"] == 0 and topic.get("TopicId", NO_UUID) != NO_UUID:
                 side.learn_id(topic["Name"], topic["TopicId"])
         side.note(answer, f"CreateTopics {label}")
     return create
@@ -52,7 +54,7 @@ def create_topics_refused(side, version):
     create("replication factor 3 validated", {"Name": side.name("r"), "ReplicationFactor": 3}, validateOnly=True)
     for name in BAD_NAMES:
         create(f"name {name[:20]!r}", {"Name": name})
-    create("longest name", {"Name": side.name("y" * (249 - len(side.prefix)))})
+    create("longest name", {"Name": side.name("y" * (NAME_BYTES_MAX - len(side.prefix)))})
 
 
 @case("CreateTopics", versions=(2, 5, 7))

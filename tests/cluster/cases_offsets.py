@@ -1,6 +1,7 @@
 """Cases: ListOffsets, OffsetForLeaderEpoch, InitProducerId, DescribeLogDirs."""
 from comparison import case
 from record_batch import Batch
+from waiting import wait_until
 
 TIME = 1_700_000_000_000
 
@@ -65,6 +66,8 @@ def offset_for_leader_epoch(side, version):
 
 @case("InitProducerId", versions=range(6))
 def init_producer_id(side, version):
+    # Kafka answers COORDINATOR_LOAD_IN_PROGRESS until it has its first block of ids.
+    wait_until(lambda: side.ask("InitProducerId", 0, {"TransactionalId": None, "TransactionTimeoutMs": 60000})["ErrorCode"] == 0, 20, "a producer id")
     side.call("InitProducerId", version, {"TransactionalId": None, "TransactionTimeoutMs": 60000}, label="first")
     side.call("InitProducerId", version, {"TransactionalId": None, "TransactionTimeoutMs": 60000}, label="second is another")
     side.call("InitProducerId", version, {"TransactionalId": None, "TransactionTimeoutMs": 0}, label="timeout 0")

@@ -81,7 +81,9 @@ class Node:
         self.port = free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.settings = {"node.id": node_id, "listeners": f"PLAINTEXT://{self.bootstrap}", "log.dirs": self.data, **(settings or {})}
-        self.environment = environment or {}
+        # Ours are settings of the tests (MOLDAU_BIN, ...); to the node every MOLDAU_ name is an option.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MOLDAU_")}
+        self.environment = {**inherited, **(environment or {})}
         self.process = None
         self.alarms_expected = False
 
@@ -94,7 +96,7 @@ class Node:
         assert self.process is None, "already running"
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                            env={**os.environ, **self.environment}, cwd=self.folder)
+                                            env=self.environment, cwd=self.folder)
         if wait:
             self.wait_ready()
         return self
