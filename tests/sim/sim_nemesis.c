@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #define RESTART_US_MOST (3u * SIM_SECOND_US)
+#define POWER_CUT_US_MOST (2u * SIM_SECOND_US)
 #define PAUSE_US_MOST (4u * SIM_SECOND_US)
 #define LINK_TROUBLE_US_MOST (4u * SIM_SECOND_US)
 #define DISK_TROUBLE_US_MOST (3u * SIM_SECOND_US)
@@ -49,6 +50,21 @@ static void on_restart(struct loop_timer *event)
     if (target->node->state == SIM_NODE_DEAD) {
         nemesis->restart_count++;
         sim_node_start(target->node, nemesis->options.boot, nemesis->options.ctx);
+        bool may_cut = (nemesis->options.disabled & (1u << SIM_FAULT_POWER_LOSS)) == 0;
+        if (target->had_sync_error && may_cut && prop_chance(prop_of(nemesis), 1, 2)) {
+            struct sim_world *world = nemesis->options.world;
+            sim_world_set(world, &target->power_cut, world->now_us + draw_us(nemesis, POWER_CUT_US_MOST));
+        }
+        target->had_sync_error = false;
+    }
+}
+
+static void on_power_cut(struct loop_timer *event)
+{
+    struct sim_nemesis_node *target = CONTAINER_OF(event, struct sim_nemesis_node, power_cut);
+    if (target->nemesis->is_active && target->node->state == SIM_NODE_RUNNING) {
+        target->nemesis->counts[SIM_FAULT_POWER_LOSS]++;
+        sim_node_power_loss(target->node, FS_SIM_CRASH_LOSE);
     }
 }
 
@@ -134,6 +150,7 @@ static void hit_disk(struct sim_nemesis *nemesis, enum sim_fault fault, struct s
     struct prop *prop = prop_of(nemesis);
     struct fs_sim *disk = target->node->disk;
     if (fault == SIM_FAULT_SYNC_ERROR) {
+        target->had_sync_error = true;
         fs_sim_fail_at(disk, FS_SIM_SYNC, 1 + prop_below(prop, 5), ERR_IO, prop_chance(prop, 1, 2));
     } else if (fault == SIM_FAULT_WRITE_ERROR) {
         fs_sim_fail_at(disk, FS_SIM_WRITE, 1 + prop_below(prop, 5), ERR_IO, prop_chance(prop, 1, 2));
@@ -241,6 +258,7 @@ void sim_nemesis_init(struct sim_nemesis *nemesis, const struct sim_nemesis_opti
         target->node->on_death = on_death;
         target->restart.fire = on_restart;
         target->repair.fire = on_repair;
+        target->power_cut.fire = on_power_cut;
         repair_disk(target->node);
     }
     /* Swarm: a third of the kinds stays away from this seed, which lets the others go further. */
@@ -287,6 +305,7 @@ void sim_nemesis_done(struct sim_nemesis *nemesis)
     for (unsigned i = 0; i < nemesis->options.node_count; i++) {
         sim_world_cancel(world, &nemesis->nodes[i].restart);
         sim_world_cancel(world, &nemesis->nodes[i].repair);
+        sim_world_cancel(world, &nemesis->nodes[i].power_cut);
         nemesis->nodes[i].node->on_death = NULL;
     }
 }

@@ -60,6 +60,9 @@ struct sim_nemesis_node {
     struct sim_node *node;
     struct loop_timer restart;
     struct loop_timer repair; /* of its disk */
+    /* A failed sync leaves bytes in the page cache that the disk lacks; a power loss soon after the restart shows who trusted them. */
+    bool had_sync_error;
+    struct loop_timer power_cut;
 };
 
 struct sim_nemesis {
