@@ -59,7 +59,7 @@ enum err api_call_decode(struct api_call *call, const struct codec_message *mess
 {
     struct reader reader;
     reader_init(&reader, call->admin->body);
-    return codec_decode(message, call->admin->api_version, &reader, call->decision.arena, ret_body);
+    return codec_decode_front(message, call->admin->api_version, &reader, call->decision.arena, ret_body);
 }
 
 enum err api_call_encode(struct api_call *call, const struct codec_message *message, const void *body)

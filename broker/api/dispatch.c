@@ -73,7 +73,7 @@ static bool parse_body(struct request *request, struct reader *reader)
     const struct codec_message *codec = request->api->request;
     void *message = arena_alloc(&request->arena, codec->body->struct_bytes);
     enum err err =
-        message == NULL ? ERR_LIMIT : codec_decode(codec, request->api_version, reader, &request->arena, message);
+        message == NULL ? ERR_LIMIT : codec_decode_front(codec, request->api_version, reader, &request->arena, message);
     if (err != ERR_OK) {
         refuse_bytes(request, "body", err, reader->error_pos);
         return false;

@@ -114,6 +114,10 @@ void *codec_array(const struct codec_struct *type, size_t count, struct arena *a
  * On failure reader->error_pos tells where, and `body` is of no use. */
 enum err codec_decode(const struct codec_message *message, int16_t version, struct reader *reader, struct arena *arena,
                       void *body) MUST_USE;
+/* The same, but bytes may be left behind the message, where the reader then stands. Kafka takes requests with a tail, and
+ * librdkafka 2.16 sends some (Metadata v13 of its admin client). */
+enum err codec_decode_front(const struct codec_message *message, int16_t version, struct reader *reader,
+                            struct arena *arena, void *body) MUST_USE;
 /* Appends one message. */
 enum err codec_encode(const struct codec_message *message, int16_t version, const void *body,
                       struct writer *writer) MUST_USE;

@@ -220,8 +220,8 @@ static void codec_decode_struct(struct codec_decoder *decoder, const struct code
     }
 }
 
-enum err codec_decode(const struct codec_message *message, int16_t version, struct reader *reader, struct arena *arena,
-                      void *body)
+enum err codec_decode_front(const struct codec_message *message, int16_t version, struct reader *reader,
+                            struct arena *arena, void *body)
 {
     if (!codec_versions_have(message->versions, version)) {
         return ERR_UNSUPPORTED;
@@ -234,8 +234,16 @@ enum err codec_decode(const struct codec_message *message, int16_t version, stru
         .flexible = codec_message_is_flexible(message, version),
     };
     codec_decode_struct(&decoder, message->body, body);
-    if (reader->err == ERR_OK && reader_remaining(reader) > 0) {
-        reader_fail(reader, ERR_MALFORMED);
-    }
     return reader->err;
+}
+
+enum err codec_decode(const struct codec_message *message, int16_t version, struct reader *reader, struct arena *arena,
+                      void *body)
+{
+    enum err err = codec_decode_front(message, version, reader, arena, body);
+    if (err == ERR_OK && reader_remaining(reader) > 0) {
+        reader_fail(reader, ERR_MALFORMED);
+        err = reader->err;
+    }
+    return err;
 }

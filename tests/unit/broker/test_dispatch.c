@@ -243,7 +243,26 @@ static void what_is_not_served_closes(void **state)
     net_harness_stop(harness);
 }
 
-/* A body that ends too early, announces more elements than bytes, or goes on after its end: closed, with the position. */
+/* Kafka ignores what stands behind a body; librdkafka 2.16 sends such requests. */
+static void bytes_behind_a_body_are_ignored(void **state)
+{
+    (void)state;
+    struct net_harness *harness = start();
+    int fd = net_client_connect(harness);
+    net_client_send_frame(fd,
+                          "\x00\x12\x00\x00\x00\x00\x00\x07\xff\xff"
+                          "zzz",
+                          13);
+    size_t bytes = 0;
+    uint8_t *reply = net_client_receive_frame(fd, &bytes);
+    assert_true(bytes > 6);
+    assert_memory_equal(reply, "\x00\x00\x00\x07\x00\x00", 6); /* correlation id, no error */
+    free(reply);
+    close(fd);
+    net_harness_stop(harness);
+}
+
+/* A body that ends too early, or announces more elements than bytes: closed, with the position. */
 static void undecodable_bodies_close_with_a_position(void **state)
 {
     (void)state;
@@ -253,7 +272,6 @@ static void undecodable_bodies_close_with_a_position(void **state)
     } bodies[] = {
         {"\x00\x03\x00\x01\x00\x00\x00\x01\xff\xff\x00\x00", 12},
         {"\x00\x03\x00\x01\x00\x00\x00\x01\xff\xff\x7f\xff\xff\xff", 14},
-        {"\x00\x03\x00\x01\x00\x00\x00\x01\xff\xff\x00\x00\x00\x00zz", 16},
         {"\x00\x03\x00\x01\x00\x00\x00\x01\x00\x63", 10},
     };
     for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
@@ -316,6 +334,7 @@ int main(void)
         cmocka_unit_test(bad_software_names_are_refused),
         cmocka_unit_test(requests_reach_their_handler),
         cmocka_unit_test(what_is_not_served_closes),
+        cmocka_unit_test(bytes_behind_a_body_are_ignored),
         cmocka_unit_test(undecodable_bodies_close_with_a_position),
         cmocka_unit_test(random_bytes_end_one_connection_at_worst),
     };
