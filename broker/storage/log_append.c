@@ -18,7 +18,7 @@ static enum err can_append(const struct partition_log *log)
 
 /* Kafka's rule, and the limits of the formats: 31-bit relative offsets and positions, a full index (trap: an overflowing
  * relative offset would point anywhere). */
-static bool is_roll_due(const struct partition_log *log, size_t byte_count, int64_t last_offset, int64_t now_ms)
+static bool is_roll_due(const struct partition_log *log, size_t byte_count, int64_t last_offset, int64_t timestamp_ms)
 {
     const struct log_segment *active = log_active(log);
     uint32_t entries_max = (uint32_t)log->settings.segment_index_bytes / TIME_INDEX_ENTRY_BYTES;
@@ -28,9 +28,11 @@ static bool is_roll_due(const struct partition_log *log, size_t byte_count, int6
     if (active->bytes == 0) {
         return false;
     }
-    int64_t age_ms = active->first_timestamp_ms < 0 ? 0 : now_ms - active->first_timestamp_ms;
+    /* By the records' own time, not the clock's: who imports old data gets segments of segment.ms, not one per batch. */
+    int64_t age_ms = active->first_timestamp_ms < 0 ? 0 : timestamp_ms - active->first_timestamp_ms;
+    int64_t jitter_ms = log->jitter_ms < log->settings.segment_ms ? log->jitter_ms : log->settings.segment_ms;
     return active->bytes + byte_count > (uint64_t)log->settings.segment_bytes ||
-           active->bytes + byte_count > INT32_MAX || age_ms > log->settings.segment_ms - log->jitter_ms ||
+           active->bytes + byte_count > INT32_MAX || age_ms > log->settings.segment_ms - jitter_ms ||
            log_segment_offset_entries(active, log->tail) + 1 >= entries_max;
 }
 
@@ -155,9 +157,10 @@ static enum err write_batches(struct partition_log *log, struct span bytes, int6
     return ERR_OK;
 }
 
-static enum err roll_if_due(struct partition_log *log, size_t byte_count, int64_t last_offset, int64_t now_ms)
+/* timestamp_ms: the largest of the batches that come. */
+static enum err roll_if_due(struct partition_log *log, size_t byte_count, int64_t last_offset, int64_t timestamp_ms)
 {
-    if (!is_roll_due(log, byte_count, last_offset, now_ms)) {
+    if (!is_roll_due(log, byte_count, last_offset, timestamp_ms)) {
         return ERR_OK;
     }
     enum err err = log_append_roll(log);
@@ -169,6 +172,7 @@ struct leader_check {
     bool is_duplicate;
     struct producer_batch original;
     int64_t offset_count;
+    int64_t max_timestamp_ms;
 };
 
 static enum err check_batches(const struct partition_log *log, const struct append_request *request,
@@ -178,12 +182,15 @@ static enum err check_batches(const struct partition_log *log, const struct appe
     struct batch batch;
     size_t batch_count = 0;
     enum err err = ERR_OK;
-    *ret_check = (struct leader_check){.refusal = APPEND_ACCEPTED};
+    *ret_check = (struct leader_check){.refusal = APPEND_ACCEPTED, .max_timestamp_ms = LOG_NO_TIMESTAMP_MS};
     while ((err = batch_next(&rest, &batch)) == ERR_OK && ret_check->refusal == APPEND_ACCEPTED) {
         struct control_marker marker;
         ret_check->refusal = producer_state_check(&log->producers, &batch.header, marker_of(&batch, &marker),
                                                   request->is_client, &ret_check->original, &ret_check->is_duplicate);
         ret_check->offset_count += (int64_t)batch.header.last_offset_delta + 1;
+        if (batch.header.max_timestamp_ms > ret_check->max_timestamp_ms) {
+            ret_check->max_timestamp_ms = batch.header.max_timestamp_ms;
+        }
         /* Sequences of several batches would depend on each other; clients send one (KIP-98). */
         if (++batch_count > 1 && request->is_client && batch_has_producer_id(&batch.header)) {
             return ERR_INVALID;
@@ -247,7 +254,8 @@ enum err partition_log_append_as_leader(struct partition_log *log, const struct 
             request->timestamp_type == TIMESTAMP_APPEND ? check.original.timestamp_ms : LOG_NO_TIMESTAMP_MS;
     } else if (check.refusal == APPEND_ACCEPTED) {
         int64_t last_offset = log->log_end_offset + check.offset_count - 1;
-        err = roll_if_due(log, request->byte_count, last_offset, now_ms);
+        err = roll_if_due(log, request->byte_count, last_offset,
+                          request->timestamp_type == TIMESTAMP_APPEND ? now_ms : check.max_timestamp_ms);
         if (err != ERR_OK) {
             return err;
         }
@@ -265,7 +273,8 @@ enum err partition_log_append_as_leader(struct partition_log *log, const struct 
 }
 
 /* Offsets must rise from the log end; after compaction at the leader they may skip. */
-static enum err check_leaders_bytes(const struct partition_log *log, struct span bytes, int64_t *ret_last_offset)
+static enum err check_leaders_bytes(const struct partition_log *log, struct span bytes, int64_t *ret_last_offset,
+                                    int64_t *ret_max_timestamp_ms)
 {
     struct batch batch;
     int64_t expected = log->log_end_offset;
@@ -281,6 +290,9 @@ static enum err check_leaders_bytes(const struct partition_log *log, struct span
             return ERR_STALE;
         }
         epoch = batch.header.partition_leader_epoch;
+        if (batch.header.max_timestamp_ms > *ret_max_timestamp_ms) {
+            *ret_max_timestamp_ms = batch.header.max_timestamp_ms;
+        }
         expected = batch_next_offset(&batch.header);
     }
     if (err != ERR_END || bytes.bytes == 0) {
@@ -293,14 +305,15 @@ static enum err check_leaders_bytes(const struct partition_log *log, struct span
 enum err partition_log_append_as_follower(struct partition_log *log, struct span bytes)
 {
     int64_t last_offset = 0;
+    int64_t max_timestamp_ms = LOG_NO_TIMESTAMP_MS;
     enum err err = can_append(log);
     if (err == ERR_OK) {
-        err = check_leaders_bytes(log, bytes, &last_offset);
+        err = check_leaders_bytes(log, bytes, &last_offset, &max_timestamp_ms);
     }
     if (err != ERR_OK) {
         return err;
     }
     int64_t now_ms = clock_wall_ms(log->env->clock);
-    err = roll_if_due(log, bytes.bytes, last_offset, now_ms);
+    err = roll_if_due(log, bytes.bytes, last_offset, max_timestamp_ms);
     return err == ERR_OK ? write_batches(log, bytes, now_ms) : err;
 }

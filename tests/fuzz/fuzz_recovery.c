@@ -1,0 +1,123 @@
+/* Recovery of a partition directory from arbitrary bytes: the segment, its indexes and every side file. Whatever they hold, the log
+ * opens or is refused with a sentence; what opens can be read to its end, batch by batch, and be appended to.
+ *
+ * Input: one byte of switches, then sections, each a 2-byte length and the bytes of one file, in the order of `names`; the last
+ * takes what is left. Switch 1 corrects the CRCs of batches, so that mutations get behind them; switch 2 leaves the marks out.
+ */
+#include "broker/storage/log_state.h"
+#include "common/big_endian.h"
+#include "common/crc32c.h"
+#include "common/mem.h"
+#include "common/seam/fs.h"
+#include "tests/unit/storage/log_harness.h"
+
+#define PARTITION_PATH HARNESS_DIR "/" HARNESS_TOPIC "-0/"
+#define SWITCH_CORRECT_CRCS 1
+#define SWITCH_NO_MARKS 2
+
+static const char *const names[] = {
+    "moldau-marks",
+    "leader-epoch-checkpoint",
+    "00000000000000000000.snapshot",
+    "00000000000000000000.index",
+    "00000000000000000000.timeindex",
+    "00000000000000000000.txnindex",
+    "00000000000000000000.log",
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+static void put_file(struct fs *fs, const char *name, struct span bytes)
+{
+    char path[256];
+    struct file *file = NULL;
+    (void)snprintf(path, sizeof(path), PARTITION_PATH "%s", name);
+    (void)fs_unlink(fs, path);
+    CHECK(fs_open(fs, path, FS_OPEN_WRITE | FS_OPEN_CREATE, &file) == ERR_OK);
+    CHECK(bytes.bytes == 0 || file_pwritev(file, &bytes, 1, 0) == ERR_OK);
+    file_unref(file);
+}
+
+static void correct_crcs(uint8_t *bytes, size_t byte_count)
+{
+    size_t pos = 0;
+    struct batch batch;
+    while (batch_parse(span_make(bytes + pos, byte_count - pos), &batch) == ERR_OK) {
+        struct span covered = span_sub(batch.bytes, BATCH_CRC_START_POS, batch.bytes.bytes - BATCH_CRC_START_POS);
+        be32_put(bytes + pos + BATCH_CRC_START_POS - sizeof(uint32_t), crc32c(0, covered));
+        pos += batch.bytes.bytes;
+    }
+}
+
+static void put_files(struct fs *fs, unsigned switches, struct span input)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        size_t bytes = input.bytes;
+        bool is_last = i + 1 == ARRAY_COUNT(names);
+        if (!is_last && input.bytes >= 2) {
+            bytes = be16_get(input.data);
+            input = span_sub(input, 2, input.bytes - 2);
+            bytes = bytes > input.bytes ? input.bytes : bytes;
+        }
+        uint8_t *copy = mem_alloc(bytes + 1);
+        memcpy(copy, input.data, bytes);
+        if (is_last && (switches & SWITCH_CORRECT_CRCS) != 0) {
+            correct_crcs(copy, bytes);
+        }
+        bool is_left_out = i == 0 && (switches & SWITCH_NO_MARKS) != 0;
+        if (bytes > 0 && !is_left_out) {
+            put_file(fs, names[i], span_make(copy, bytes));
+        }
+        mem_free(copy);
+        input = span_sub(input, bytes, input.bytes - bytes);
+    }
+}
+
+static void read_all(struct harness *harness)
+{
+    int64_t offset = partition_log_start_offset(harness->log);
+    int64_t end_offset = partition_log_end_offset(harness->log);
+    while (offset < end_offset) {
+        struct log_read_request request = {
+            .offset = offset, .end_offset = end_offset, .max_bytes = 4096, .wants_one = true, .wants_aborted = true};
+        struct log_read read;
+        CHECK(log_read_plan(harness->log, &request, &read) == ERR_OK);
+        if (log_read_run(&read) != ERR_OK) {
+            log_read_done(&read); /* a damaged .txnindex is refused, not served */
+            return;
+        }
+        CHECK(read.slice.next_offset > offset);
+        offset = read.slice.next_offset;
+        log_read_done(&read);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    struct harness harness;
+    if (bytes < 1) {
+        return 0;
+    }
+    struct fs_sim *sim = fs_sim_new(NULL);
+    harness_init(&harness, sim, NULL, HARNESS_DIR);
+    CHECK(harness_start(&harness) == ERR_OK);
+    CHECK(harness_create(&harness) == ERR_OK);
+    CHECK(harness_close_log(&harness) == ERR_OK);
+    put_files(harness.fs, data[0], span_make(data + 1, bytes - 1));
+    enum err err = harness_open(&harness);
+    if (err == ERR_OK) {
+        read_all(&harness);
+        int32_t epoch = partition_log_last_epoch(harness.log);
+        if (epoch < INT32_MAX && partition_log_end_offset(harness.log) < BATCH_BASE_OFFSET_MAX - 10) {
+            CHECK(harness_begin_epoch(&harness, epoch + 1) == ERR_OK);
+            CHECK(harness_append_plain(&harness, epoch + 1, 1, 1) == ERR_OK);
+            harness_pump(&harness);
+        }
+    } else {
+        CHECK(harness.problem.text[0] != '\0');
+    }
+    harness_done(&harness);
+    CHECK(fs_sim_open_files(sim) == 0);
+    fs_sim_free(sim);
+    return 0;
+}
