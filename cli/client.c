@@ -244,3 +244,19 @@ enum err client_call(struct client *client, int32_t node_id, int16_t api_key, co
     enum err err = client_send(client, node_id, api_key, request);
     return err != ERR_OK ? err : client_receive(client, node_id, api_key, ret_reply);
 }
+
+bool client_may_recover(const struct client *client, enum err err)
+{
+    switch ((int)err) {
+    case ERR_RESET:
+    case ERR_CLOSED:
+    case ERR_END:
+        return true;
+    case ERR_REFUSED:
+    case ERR_TIMEOUT:
+    case ERR_UNREACHABLE:
+        return client->node_count > 0;
+    default:
+        return false;
+    }
+}

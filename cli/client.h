@@ -81,6 +81,10 @@ void client_set_node(struct client *client, int32_t node_id, struct span host, i
 /* The highest version of the API that the node and this program know; ERR_UNSUPPORTED with a sentence when there is none. */
 enum err client_version(struct client *client, int32_t node_id, int16_t api_key, int16_t *ret_version) MUST_USE;
 
+/* Is it worth to try again? A connection was lost; or none could be made to a cluster that did answer before. A broker that refuses the
+ * first connection is more likely not there at all: whoever waits wants to know at once. */
+bool client_may_recover(const struct client *client, enum err err);
+
 /* Fills `problem`, for verbs that find something wrong with an answer. */
 void client_complain(struct client *client, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

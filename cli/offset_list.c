@@ -101,7 +101,8 @@ int offset_list_ask(struct session *session, struct topic_map *map, enum isolati
         }
         session_pause(session, OFFSET_LIST_PAUSE_MS);
         int16_t error_code = ERROR_NONE;
-        if (topic_map_load(session, map, false, &error_code) != ERR_OK) {
+        enum err err = topic_map_load(session, map, false, &error_code);
+        if (err != ERR_OK && !client_may_recover(session->client, err)) {
             return session_fail(session);
         }
     }

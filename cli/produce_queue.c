@@ -32,28 +32,39 @@ enum err produce_queue_fail(struct produce_queue *queue, const char *format, ...
 
 /* ---- opening ---- */
 
+static enum err ask_producer_id(struct produce_queue *queue, int16_t *ret_error_code)
+{
+    struct init_producer_id_request request;
+    codec_set_defaults(&init_producer_id_request_codec, &request);
+    request.transactional_id = SPAN_NULL; /* idempotence alone */
+    struct client_reply reply;
+    enum err err = client_call(queue->session->client, CLIENT_NODE_ANY, API_KEY_INIT_PRODUCER_ID, &request, &reply);
+    if (err != ERR_OK) {
+        return err;
+    }
+    const struct init_producer_id_response *response = reply.message;
+    queue->producer_id = response->producer_id;
+    queue->producer_epoch = response->producer_epoch;
+    *ret_error_code = response->error_code;
+    client_reply_done(&reply);
+    return ERR_OK;
+}
+
 static int get_producer_id(struct produce_queue *queue)
 {
     struct session *session = queue->session;
     uint64_t begin_ms = session_now_ms(session);
     for (;;) {
-        struct init_producer_id_request request;
-        codec_set_defaults(&init_producer_id_request_codec, &request);
-        request.transactional_id = SPAN_NULL; /* idempotence alone */
-        struct client_reply reply;
-        if (client_call(session->client, CLIENT_NODE_ANY, API_KEY_INIT_PRODUCER_ID, &request, &reply) != ERR_OK) {
-            return session_fail(session);
-        }
-        const struct init_producer_id_response *response = reply.message;
-        int16_t error_code = response->error_code;
-        queue->producer_id = response->producer_id;
-        queue->producer_epoch = response->producer_epoch;
-        client_reply_done(&reply);
-        if (error_code == ERROR_NONE) {
+        int16_t error_code = ERROR_NONE;
+        enum err err = ask_producer_id(queue, &error_code);
+        if (err == ERR_OK && error_code == ERROR_NONE) {
             return VERB_OK;
         }
-        if (!error_code_is_retriable(error_code) ||
-            session_now_ms(session) - begin_ms >= queue->options.delivery_timeout_ms) {
+        bool is_late = session_now_ms(session) - begin_ms >= queue->options.delivery_timeout_ms;
+        if (err != ERR_OK && (is_late || !client_may_recover(session->client, err))) {
+            return session_fail(session);
+        }
+        if (err == ERR_OK && (is_late || !error_code_is_retriable(error_code))) {
             return session_fail_code(session, "no producer id", error_code, SPAN_NULL);
         }
         session_pause(session, PRODUCER_ID_PAUSE_MS);

@@ -1,5 +1,6 @@
 /* topic create, alter, delete. */
 #include "cli/line_reader.h"
+#include "cli/output.h"
 #include "cli/topic.h"
 #include "cli/units.h"
 #include "common/posix/terminal.h"
@@ -57,22 +58,53 @@ static enum err parse_settings(const struct session *session, struct setting *se
     return ERR_OK;
 }
 
+/* What was done to a topic: "topic NAME exists already" and the like, or a row {"kind":..., "topic":...}. */
+static void report_done(const struct session *session, const char *kind, const char *name, const char *done)
+{
+    if (!arguments_wants_json(session->arguments)) {
+        (void)printf("topic %s %s\n", name, done);
+        return;
+    }
+    struct output output;
+    output_init(&output, true, kind);
+    output_columns(&output, (const char *const[]){"topic"}, 1);
+    output_text(&output, span_text(name));
+    output_end(&output);
+}
+
 /* ---- create ---- */
+
+static void create_report_json(const struct create_topics_response_creatable_topic_result *topic)
+{
+    char id[UUID_TEXT_BYTES];
+    struct output output;
+    uuid_format(topic->topic_id, id);
+    output_init(&output, true, "created");
+    output_columns(&output, (const char *const[]){"topic", "partitions", "replication_factor", "topic_id"}, 4);
+    output_text(&output, topic->name);
+    output_number(&output, topic->num_partitions);
+    output_number(&output, topic->replication_factor);
+    output_text(&output, span_text(id));
+    output_end(&output);
+}
 
 static int create_report(struct session *session, const struct create_topics_response *response)
 {
     int status = VERB_OK;
+    bool is_json = arguments_wants_json(session->arguments);
     for (size_t i = 0; i < response->topics_count; i++) {
         const struct create_topics_response_creatable_topic_result *topic = &response->topics[i];
         char what[300];
         (void)snprintf(what, sizeof(what), "%.*s", (int)topic->name.bytes, (const char *)topic->name.data);
         bool is_there = topic->error_code == ERROR_TOPIC_ALREADY_EXISTS;
         if (is_there && arguments_has(session->arguments, "if-not-exists")) {
-            (void)printf("topic %s exists already\n", what);
+            report_done(session, "exists", what, "exists already");
         } else if (topic->error_code != ERROR_NONE) {
             status = session_fail_code(session, what, topic->error_code, topic->error_message);
         } else if (arguments_has(session->arguments, "check")) {
-            (void)printf("topic %s can be created\n", what);
+            report_done(session, "can_be_created", what, "can be created");
+        } else if (is_json) {
+            create_report_json(topic);
         } else {
             (void)printf("created topic %s with %d partition%s, replication factor %d\n", what, topic->num_partitions,
                          topic->num_partitions == 1 ? "" : "s", topic->replication_factor);
@@ -139,7 +171,7 @@ static int alter_partitions(struct session *session, const char *name, int32_t c
     if (response->results_count == 1 && response->results[0].error_code != ERROR_NONE) {
         status = session_fail_code(session, name, response->results[0].error_code, response->results[0].error_message);
     } else {
-        (void)printf("topic %s has %d partitions now\n", name, count);
+        report_done(session, "partitions_added", name, "has more partitions now");
     }
     client_reply_done(&reply);
     return status;
@@ -178,7 +210,7 @@ static int alter_settings(struct session *session, const char *name, const struc
         status =
             session_fail_code(session, name, response->responses[0].error_code, response->responses[0].error_message);
     } else {
-        (void)printf("changed the settings of topic %s\n", name);
+        report_done(session, "settings_changed", name, "has new settings");
     }
     client_reply_done(&reply);
     return status;
@@ -277,7 +309,7 @@ int topic_delete(struct session *session)
         if (result->error_code != ERROR_NONE) {
             status = session_fail_code(session, what, result->error_code, result->error_message);
         } else {
-            (void)printf("deleted topic %s\n", what);
+            report_done(session, "deleted", what, "is deleted");
         }
     }
     client_reply_done(&reply);

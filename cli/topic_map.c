@@ -105,13 +105,16 @@ int topic_map_open(struct session *session, struct topic_map *map, const char *n
     uint64_t begin_ms = session_now_ms(session);
     for (;;) {
         int16_t error_code = ERROR_NONE;
-        if (topic_map_load(session, map, may_create, &error_code) != ERR_OK) {
-            return session_fail(session);
-        }
-        if (error_code == ERROR_NONE && map->partition_count > 0) {
+        enum err err = topic_map_load(session, map, may_create, &error_code);
+        if (err == ERR_OK && error_code == ERROR_NONE && map->partition_count > 0) {
             return VERB_OK;
         }
-        if (session_now_ms(session) - begin_ms >= patience_ms(session, error_code, may_create)) {
+        uint64_t spent_ms = session_now_ms(session) - begin_ms;
+        if (err != ERR_OK) {
+            if (!client_may_recover(session->client, err) || spent_ms >= session->client->config.timeout_ms) {
+                return session_fail(session);
+            }
+        } else if (spent_ms >= patience_ms(session, error_code, may_create)) {
             return error_code == ERROR_UNKNOWN_TOPIC_OR_PARTITION
                        ? topic_map_complain_unknown(session, name)
                        : session_fail_code(session, name, error_code, SPAN_NULL);
