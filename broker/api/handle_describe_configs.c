@@ -32,7 +32,7 @@ struct describe_configs {
 
 static bool config_is_wanted(const struct describe_configs_request_resource *resource, const char *name)
 {
-    if (resource->configuration_keys == NULL) {
+    if (resource->configuration_keys_count == 0) { /* null or empty: all */
         return true;
     }
     for (size_t i = 0; i < resource->configuration_keys_count; i++) {

@@ -122,7 +122,9 @@ static bool describe_fill(struct describe_dirs *describe, struct describe_log_di
         return false;
     }
     response->results_count = dirs->dir_count;
-    utarray_sort(describe->replicas, dir_replica_compare);
+    if (utarray_len(describe->replicas) > 0) { /* an empty array has no memory to sort */
+        utarray_sort(describe->replicas, dir_replica_compare);
+    }
     for (size_t i = 0; i < dirs->dir_count; i++) {
         struct describe_log_dirs_response_result *result = &response->results[i];
         result->log_dir = span_text(log_dir_path(dirs->dirs[i]));

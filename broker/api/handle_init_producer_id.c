@@ -39,6 +39,10 @@ void handle_init_producer_id(struct request *request)
                    -1);
         return;
     }
+    if ((message->producer_id < 0) != (message->producer_epoch < 0)) {
+        init_reply(request, ERROR_INVALID_REQUEST, -1); /* an identity of two parts, of which one is missing */
+        return;
+    }
     if (!authorise_cluster(request, AUTHORISE_IDEMPOTENT_WRITE)) {
         init_reply(request, ERROR_CLUSTER_AUTHORIZATION_FAILED, -1);
         return;

@@ -55,7 +55,7 @@ static bool list_is_known(int64_t timestamp, int16_t version)
     case LIST_EARLIEST_PENDING_UPLOAD:
         return version >= 11;
     default:
-        return true;
+        return timestamp >= LIST_EARLIEST; /* other negative values mean nothing */
     }
 }
 
@@ -135,8 +135,6 @@ static void list_part_run(struct scatter_part *scatter_part, struct partition *p
                                                                                        : ERROR_LEADER_NOT_AVAILABLE);
     } else if (timestamp == LIST_LATEST) {
         list_part_found(part, read_end, -1, partition->leader_epoch);
-    } else if (timestamp < 0 && timestamp != LIST_MAX_TIMESTAMP) {
-        list_part_found(part, -1, -1, -1);
     } else {
         list_part_search_start(part, partition, read_end);
     }

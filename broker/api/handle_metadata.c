@@ -30,6 +30,7 @@ struct metadata_answer {
     struct span *missing;
     int16_t *missing_errors;
     uint32_t missing_count;
+    uint32_t missing_told; /* both lists have the order of the request */
 };
 
 static bool metadata_wants_all(const struct metadata_answer *answer)
@@ -132,11 +133,12 @@ static void metadata_fill_error(struct metadata_answer *answer, const struct met
 }
 
 /* Why a named topic is not there. */
-static enum error_code metadata_missing_error(const struct metadata_answer *answer, struct span name)
+static enum error_code metadata_missing_error(struct metadata_answer *answer, struct span name)
 {
-    for (uint32_t i = 0; i < answer->missing_count; i++) {
-        if (span_equal(answer->missing[i], name) && answer->missing_errors[i] != ERROR_NONE) {
-            return (enum error_code)answer->missing_errors[i];
+    while (answer->missing_told < answer->missing_count && answer->missing[answer->missing_told].data <= name.data) {
+        uint32_t index = answer->missing_told++;
+        if (answer->missing[index].data == name.data && answer->missing_errors[index] != ERROR_NONE) {
+            return (enum error_code)answer->missing_errors[index];
         }
     }
     return cluster_view_is_topic_name(name) ? ERROR_UNKNOWN_TOPIC_OR_PARTITION : ERROR_INVALID_TOPIC_EXCEPTION;

@@ -23,7 +23,7 @@ struct connection_slot {
     struct connection *owner;
     struct connection_slot *next;
     struct reply_output output;
-    size_t memory_bytes; /* taken from the budget: the frame, then the encoded reply */
+    size_t memory_bytes; /* taken from the budget: the frame and what it decodes to, then the encoded reply */
     bool is_done;        /* answered: the output (maybe empty) is final */
 };
 
@@ -109,6 +109,8 @@ void connection_stop_reading(struct connection *connection);
 /* connection_slot.c */
 struct connection_slot *connection_slot_open(struct connection *connection, struct shared_bytes *frame,
                                              size_t memory_bytes);
+/* Behind the handler: a request that goes on working holds its decoded message, too. */
+void connection_slot_count_arena(struct connection_slot *slot);
 /* The first slot, answered and sent or dropped. */
 void connection_slot_pop(struct connection *connection);
 /* The socket is gone: replies are dropped, handlers at work keep their requests. */

@@ -71,6 +71,7 @@ static void deliver_frame(struct connection *connection)
     connection->last_frame_bytes = frame->bytes;
     struct connection_slot *slot = connection_slot_open(connection, frame, memory_bytes);
     set->config.sink(set->config.sink_ctx, &slot->request);
+    connection_slot_count_arena(slot);
 }
 
 static void refuse_frame(struct connection *connection)

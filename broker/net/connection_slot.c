@@ -76,6 +76,13 @@ static void set_memory(struct connection_slot *slot, size_t bytes)
     slot->memory_bytes = bytes;
 }
 
+void connection_slot_count_arena(struct connection_slot *slot)
+{
+    if (!slot->is_done) {
+        set_memory(slot, slot->memory_bytes + slot->request.arena.used_bytes);
+    }
+}
+
 /* The handler has answered: what the request held goes, what it said stays until it is sent. */
 static void finish(struct connection_slot *slot)
 {

@@ -71,7 +71,7 @@ enum error_code partition_check_leader(const struct partition *partition, int32_
     case PARTITION_LEADER:
         break;
     }
-    if (current_leader_epoch < 0 || current_leader_epoch == partition->leader_epoch) {
+    if (current_leader_epoch == -1 || current_leader_epoch == partition->leader_epoch) {
         return ERROR_NONE;
     }
     return current_leader_epoch < partition->leader_epoch ? ERROR_FENCED_LEADER_EPOCH : ERROR_UNKNOWN_LEADER_EPOCH;
