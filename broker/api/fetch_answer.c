@@ -63,6 +63,9 @@ static bool fetch_answer_part(struct fetch *fetch, struct fetch_part *part, bool
         data->diverging_epoch.end_offset = part->diverging_end_offset;
     }
     if (part->error != ERROR_NONE) {
+        data->high_watermark = -1; /* nothing is said of a partition that could not be read */
+        data->last_stable_offset = -1;
+        data->log_start_offset = -1;
         fetch_answer_leader(part, data);
         metric_add(fetch->home->metrics, METRIC_FETCH_ERRORS, 1);
         return true;

@@ -167,15 +167,32 @@ static bool describe_page_fill(struct describe_page *page)
     return true;
 }
 
+/* A cursor that can't be: every topic that was asked for says so. */
+static void describe_page_refuse(struct describe_page *page)
+{
+    size_t count = page->message->topics_count;
+    page->response.topics = codec_array(&describe_topic_partitions_response_topic_layout, count, &page->request->arena);
+    if (page->response.topics == NULL) {
+        request_close_connection(page->request, "the cursor of DescribeTopicPartitions names a negative partition");
+        return;
+    }
+    page->response.topics_count = count;
+    for (size_t i = 0; i < count; i++) {
+        page->response.topics[i].name = page->message->topics[i].name;
+        page->response.topics[i].error_code = ERROR_INVALID_REQUEST;
+    }
+    request_reply(page->request, &page->response);
+}
+
 void handle_describe_topic_partitions(struct request *request)
 {
     const struct describe_topic_partitions_request *message = request->message;
-    if (message->cursor != NULL && message->cursor->partition_index < 0) {
-        request_close_connection(request, "the cursor of DescribeTopicPartitions names a negative partition");
-        return;
-    }
     struct describe_page page = {.request = request, .message = message};
     codec_set_defaults(&describe_topic_partitions_response_codec, &page.response);
+    if (message->cursor != NULL && message->cursor->partition_index < 0) {
+        describe_page_refuse(&page);
+        return;
+    }
     int32_t limit = request->worker->broker->options->max_request_partition_size_limit;
     if (message->response_partition_limit < limit) {
         limit = message->response_partition_limit;

@@ -6,6 +6,7 @@
 #include "broker/api/handlers.h"
 #include "broker/api/request.h"
 #include "broker/api/scatter.h"
+#include "broker/api/seen_set.h"
 #include "broker/replica/partition.h"
 #include "broker/worker.h"
 #include "common/check.h"
@@ -26,6 +27,7 @@ enum list_offsets_time {
 
 struct list_part {
     struct scatter_part part;
+    struct seen_key *key; /* of the partition's name */
     struct list_offsets *list;
     const struct list_offsets_request_partition *wish;
     struct list_offsets_response_partition_response *answer;
@@ -193,6 +195,49 @@ static bool list_prepare(struct list_offsets *list)
     return list->parts != NULL;
 }
 
+/* Which partitions are named how often. */
+static bool list_note_wishes(struct list_offsets *list)
+{
+    struct seen_set seen;
+    bool is_noted = true;
+    size_t part_index = 0;
+    seen_set_init(&seen, &list->request->arena);
+    for (size_t t = 0; t < list->message->topics_count && is_noted; t++) {
+        const struct list_offsets_request_topic *wish = &list->message->topics[t];
+        for (size_t p = 0; p < wish->partitions_count && is_noted; p++) {
+            struct list_part *part = &list->parts[part_index++];
+            part->wish = &wish->partitions[p];
+            part->key = seen_set_add(&seen, span_make(&part->wish->partition_index, sizeof(int32_t)), wish->name);
+            is_noted = part->key != NULL;
+        }
+    }
+    seen_set_done(&seen);
+    return is_noted;
+}
+
+/* One answer for each partition; one that was named twice has no meaning, as in Kafka. */
+static void list_start_topic(struct list_offsets *list, size_t topic_index, struct list_part *parts)
+{
+    const struct list_offsets_request_topic *wish = &list->message->topics[topic_index];
+    struct list_offsets_response_topic_response *answer = &list->response.topics[topic_index];
+    const struct image_topic *topic = image_find_topic(list->request->worker->image, wish->name);
+    answer->partitions_count = 0;
+    for (size_t p = 0; p < wish->partitions_count; p++) {
+        struct list_part *part = &parts[p];
+        if (part->key->count == 0) {
+            continue; /* answered before */
+        }
+        part->answer = &answer->partitions[answer->partitions_count++];
+        if (part->key->count > 1) {
+            part->answer->partition_index = part->wish->partition_index;
+            part->answer->error_code = ERROR_INVALID_REQUEST;
+            part->key->count = 0;
+        } else {
+            list_part_start(list, part, topic, wish->name);
+        }
+    }
+}
+
 void handle_list_offsets(struct request *request)
 {
     struct list_offsets *list = arena_alloc(&request->arena, sizeof(*list));
@@ -200,21 +245,15 @@ void handle_list_offsets(struct request *request)
         list->request = request;
         list->message = request->message;
     }
-    if (list == NULL || !list_prepare(list)) {
+    if (list == NULL || !list_prepare(list) || !list_note_wishes(list)) {
         request_close_connection(request, "the list-offsets request needs more memory than one request may use");
         return;
     }
     scatter_begin(&list->scatter, request->worker, list_gathered);
-    size_t part_index = 0;
+    struct list_part *parts = list->parts;
     for (size_t t = 0; t < list->message->topics_count; t++) {
-        const struct list_offsets_request_topic *wish = &list->message->topics[t];
-        const struct image_topic *topic = image_find_topic(request->worker->image, wish->name);
-        for (size_t p = 0; p < wish->partitions_count; p++) {
-            struct list_part *part = &list->parts[part_index++];
-            part->wish = &wish->partitions[p];
-            part->answer = &list->response.topics[t].partitions[p];
-            list_part_start(list, part, topic, wish->name);
-        }
+        list_start_topic(list, t, parts);
+        parts += list->message->topics[t].partitions_count;
     }
     scatter_end(&list->scatter);
 }

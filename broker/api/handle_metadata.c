@@ -5,6 +5,7 @@
 #include "broker/api/authorise.h"
 #include "broker/api/handlers.h"
 #include "broker/api/request.h"
+#include "broker/api/seen_set.h"
 #include "broker/broker.h"
 #include "broker/meta/cluster_view.h"
 #include "broker/meta/metadata_follow.h"
@@ -171,6 +172,22 @@ static bool metadata_fill_wish(struct metadata_answer *answer, const struct meta
     return metadata_fill_topic(answer, topic);
 }
 
+/* Those that were asked for, each once. */
+static bool metadata_fill_wishes(struct metadata_answer *answer)
+{
+    const struct metadata_request *message = answer->message;
+    struct seen_set seen;
+    bool is_filled = true;
+    seen_set_init(&seen, &answer->request->arena);
+    for (size_t i = 0; i < message->topics_count && is_filled; i++) {
+        const struct metadata_request_topic *wish = &message->topics[i];
+        const struct seen_key *key = seen_set_add(&seen, span_make(wish->topic_id.bytes, UUID_BYTES), wish->name);
+        is_filled = key != NULL && (key->count > 1 || metadata_fill_wish(answer, wish));
+    }
+    seen_set_done(&seen);
+    return is_filled;
+}
+
 static bool metadata_fill_topics(struct metadata_answer *answer)
 {
     const struct metadata_request *message = answer->message;
@@ -180,13 +197,10 @@ static bool metadata_fill_topics(struct metadata_answer *answer)
     if (answer->response.topics == NULL) {
         return false;
     }
+    if (!wants_all) {
+        return metadata_fill_wishes(answer);
+    }
     for (size_t i = 0; i < answer->room_count; i++) {
-        if (!wants_all) {
-            if (!metadata_fill_wish(answer, &message->topics[i])) {
-                return false;
-            }
-            continue;
-        }
         const struct image_topic *topic = image_topic_at(answer->image, (uint32_t)i);
         if (authorise(answer->request, AUTHORISE_DESCRIBE, AUTHORISE_TOPIC, topic->name) &&
             !metadata_fill_topic(answer, topic)) {
