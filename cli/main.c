@@ -1,4 +1,5 @@
 /* moldau: one program, many verbs. */
+#include "cli/arguments.h"
 #include "cli/cluster.h"
 #include "cli/consume.h"
 #include "cli/produce.h"
@@ -6,6 +7,7 @@
 #include "cli/topic.h"
 #include "cli/verb.h"
 #include "common/check.h"
+#include "common/near_name.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -28,11 +30,29 @@ static void print_help(FILE *to)
     (void)fprintf(to, "\nmoldau VERB --help tells more.\n");
 }
 
+static void complain_unknown(const char *word)
+{
+    const char *nearest = NULL;
+    size_t nearest_distance = SIZE_MAX;
+    for (size_t i = 0; i < ARRAY_COUNT(verbs); i++) {
+        size_t distance = near_name_distance(span_text(word), span_text(verbs[i].name));
+        if (distance < nearest_distance) {
+            nearest = verbs[i].name;
+            nearest_distance = distance;
+        }
+    }
+    if (near_name_is_near(span_text(word), nearest_distance)) {
+        (void)fprintf(stderr, "moldau: there is no verb %s; did you mean %s?\n", word, nearest);
+    } else {
+        (void)fprintf(stderr, "moldau: there is no verb %s; moldau --help lists them\n", word);
+    }
+}
+
 int main(int argument_count, char **arguments, char **environment)
 {
     if (argument_count < 2) {
         print_help(stderr);
-        return 1;
+        return VERB_USAGE;
     }
     const char *word = arguments[1];
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
@@ -53,6 +73,6 @@ int main(int argument_count, char **arguments, char **environment)
             return verbs[i].run(&call);
         }
     }
-    (void)fprintf(stderr, "moldau: there is no verb %s; moldau --help lists them\n", word);
-    return 1;
+    complain_unknown(word);
+    return VERB_USAGE;
 }
