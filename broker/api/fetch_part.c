@@ -18,6 +18,13 @@ static void fetch_part_fail(struct fetch_part *part, enum error_code error)
     part->error = error;
 }
 
+/* In a fetch every negative epoch means "none". */
+static enum error_code fetch_part_check_leader(const struct fetch_part *part, const struct partition *partition)
+{
+    int32_t epoch = part->wish.current_leader_epoch;
+    return partition_check_leader(partition, epoch < 0 ? -1 : epoch);
+}
+
 static void fetch_part_news_on_home(struct loop_task *task)
 {
     fetch_on_news(CONTAINER_OF(task, struct fetch_part, news_task));
@@ -79,7 +86,7 @@ static void fetch_part_read_done(struct loop_job *job)
     /* The partition may have gone while the pool was reading, or be going: nobody would wake a waiter that came now. */
     struct partition *partition =
         partition_set_find(part->part.owner->partitions, part->part.topic_id, part->part.partition_index);
-    bool is_led = partition != NULL && partition_check_leader(partition, part->wish.current_leader_epoch) == ERROR_NONE;
+    bool is_led = partition != NULL && fetch_part_check_leader(part, partition) == ERROR_NONE;
     if (is_led && fetch_part_wants_more(part) &&
         partition_read_end(partition, part->fetch->is_read_committed) != part->read.request.end_offset) {
         fetch_part_run(&part->part, partition); /* there is more by now, and its wake-up has passed */
@@ -116,7 +123,7 @@ static enum error_code fetch_part_check(struct fetch_part *part, const struct pa
     if (partition == NULL) {
         return ERROR_NOT_LEADER_OR_FOLLOWER;
     }
-    enum error_code error = partition_check_leader(partition, part->wish.current_leader_epoch);
+    enum error_code error = fetch_part_check_leader(part, partition);
     if (error != ERROR_NONE) {
         return error;
     }
