@@ -41,9 +41,18 @@ size_t escape_character_bytes(struct span bytes)
     return 0;
 }
 
+/* Most text is ASCII: how far from `pos` on nothing has to be looked at closely. */
+static size_t skip_printable(struct span bytes, size_t pos)
+{
+    while (pos < bytes.bytes && bytes.data[pos] >= 0x20 && bytes.data[pos] < 0x7f) {
+        pos++;
+    }
+    return pos;
+}
+
 bool escape_is_utf8(struct span bytes)
 {
-    for (size_t pos = 0; pos < bytes.bytes;) {
+    for (size_t pos = skip_printable(bytes, 0); pos < bytes.bytes; pos = skip_printable(bytes, pos)) {
         size_t step = escape_character_bytes(span_sub(bytes, pos, bytes.bytes - pos));
         if (step == 0) {
             return false;
@@ -73,7 +82,7 @@ enum err escape_append(struct bytebuf *output, struct span bytes, bool hides_con
 {
     size_t plain_pos = 0; /* bytes from here on are as they should be, and not yet appended */
     size_t pos = 0;
-    while (pos < bytes.bytes) {
+    while ((pos = skip_printable(bytes, pos)) < bytes.bytes) {
         size_t step = escape_character_bytes(span_sub(bytes, pos, bytes.bytes - pos));
         struct span character = span_sub(bytes, pos, step == 0 ? 1 : step);
         pos += character.bytes;
