@@ -83,6 +83,8 @@ def place(folder):
     (["--set", "listeners=elsewhere"], r'"elsewhere" is not NAME://host:port'),
     (["--set", "listeners=PLAINTEXT://127.0.0.1:99999"], r"is not NAME://host:port"),
     (["--set", "listeners=PLAINTEXT://127.0.0.1:0,PLAINTEXT://127.0.0.1:0"], r"the name PLAINTEXT is used twice"),
+    (["--set", "listeners=PLAINTEXT://no.such.host.invalid:9092"], r"no.such.host.invalid:9092 .* can't be resolved"),
+    (["--set", "log.durability=maybe"], r'log.durability is "maybe", but it must be one of: synced,cached'),
     (["--set", "process.roles=broker"], r"process.roles: .* set process.roles=broker,controller"),
     (["--set", "http.listener=127.0.0.1:x"], r"http.listener must be host:port"),
     (["--set", "log.dirs="], r"log.dirs is empty; name at least one directory"),
@@ -130,6 +132,12 @@ def test_directory_with_other_files(place):
     assert "photos has no meta.properties but other files (cat.jpg): it is no data directory of Moldau" in place.refused_with(
         log__dirs="photos")
     assert "cat.jpg is a file, not a directory" in place.refused_with(log__dirs="photos/cat.jpg")
+
+
+def test_directory_of_apache_kafka(place):
+    (place.folder / "kafka/topic-0").mkdir(parents=True)
+    (place.folder / "kafka/meta.properties").write_text("version=1\ncluster.id=MkU3OEVBNTcwNTJENDM2Qg\nnode.id=1\n")
+    assert "kafka/meta.properties is not a meta.properties that Moldau wrote" in place.refused_with(log__dirs="kafka")
 
 
 @LEAVES_TRACES
