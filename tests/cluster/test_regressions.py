@@ -11,7 +11,7 @@ from kafka_wire import Connection
 from record_batch import Batch, describe
 from waiting import wait_until
 
-FETCH, PRODUCE, DESCRIBE_LOG_DIRS = 1, 0, 35
+FETCH, PRODUCE, DESCRIBE_LOG_DIRS, INCREMENTAL_ALTER_CONFIGS = 1, 0, 35, 44
 
 
 def admin(node):
@@ -168,3 +168,39 @@ def test_stop_while_metadata_changes(folder):
             if turn % 2 == 0:
                 wait_until(lambda: any(future.done() for future in futures.values()), 10, "one of the topics")
             node.stop()
+
+
+def test_many_large_requests_for_settings_at_once(folder):
+    """What one round of the controller decodes has a bound; sixteen requests of 2.8 MB together went beyond it and ended the node."""
+    def uvarint(value):
+        out = b""
+        while value > 127:
+            out, value = out + bytes([value & 127 | 128]), value >> 7
+        return out + bytes([value])
+    count = 690_000
+    settings = uvarint(count + 1) + b"\1\0\1\0" * count
+    body = b"\2" + b"\2" + b"\2t" + settings + b"\0" + b"\0" + b"\0"  # one topic, "t"; every setting: no name, SET, no value
+    with Node(folder / "node") as node:
+        node.start()
+        create(node, "t")
+        connections = [Connection(node.bootstrap, timeout_s=60) for _ in range(16)]
+        for connection in connections:
+            connection.send_frame(connection.header(INCREMENTAL_ALTER_CONFIGS, 1, True) + body)
+        for connection in connections:
+            assert connection.receive_frame()
+            connection.close()
+        assert node.is_running and answers_metadata(node.bootstrap)
+
+
+def test_old_records_share_a_segment(folder):
+    """Records that are older than segment.ms got a segment for each batch: a file each, and a fetch that returned one batch at a time."""
+    with Node(folder / "node") as node:
+        node.start()
+        create(node, "t")
+        with Connection(node.bootstrap) as connection:
+            for index in range(20):
+                batch = Batch([b"x"], base_timestamp=1_400_000_000_000 + index)
+                assert produce(connection, "t", {0: batch.encode()}) == {0: 0}
+            send_fetch(connection, "t", {0: 0}, wait_ms=0, min_bytes=0)
+            assert len(receive_fetch(connection)[0][2]) == 20
+        assert len(list((node.data / "t-0").glob("*.log"))) == 1
