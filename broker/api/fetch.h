@@ -25,6 +25,10 @@
 #define FETCH_VERSION_TOPIC_IDS 13
 /* Longest wait that a client may ask for: bounds what a client that has gone leaves behind. */
 #define FETCH_WAIT_MS_MAX 600000
+/* A fetch that holds this much of the memory for requests waits only FETCH_LARGE_WAIT_MS_MAX: a few of them, maybe of clients that
+ * have gone, would keep everybody else from being read. */
+#define FETCH_LARGE_BYTES (4u << 20)
+#define FETCH_LARGE_WAIT_MS_MAX 1000
 
 struct fetch;
 

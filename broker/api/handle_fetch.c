@@ -160,7 +160,9 @@ static void fetch_begin(struct loop_task *task)
         fetch_finish(fetch);
         return;
     }
-    int32_t wait_ms = fetch->message->max_wait_ms > FETCH_WAIT_MS_MAX ? FETCH_WAIT_MS_MAX : fetch->message->max_wait_ms;
+    size_t held_bytes = fetch->request->frame->bytes + fetch->request->arena.used_bytes;
+    int32_t wait_ms_max = held_bytes > FETCH_LARGE_BYTES ? FETCH_LARGE_WAIT_MS_MAX : FETCH_WAIT_MS_MAX;
+    int32_t wait_ms = fetch->message->max_wait_ms > wait_ms_max ? wait_ms_max : fetch->message->max_wait_ms;
     fetch->may_wait = wait_ms > 0 && fetch->message->min_bytes > 0;
     fetch->timer.fire = fetch_deadline;
     if (fetch->may_wait) {
