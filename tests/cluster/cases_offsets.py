@@ -1,9 +1,9 @@
 """Cases: ListOffsets, OffsetForLeaderEpoch, InitProducerId, DescribeLogDirs."""
 from comparison import case
-from record_batch import Batch
+from record_batch import HOURS_AGO_MS, Batch
 from waiting import wait_until
 
-TIME = 1_700_000_000_000
+TIME = HOURS_AGO_MS
 
 
 @case("ListOffsets", versions=range(1, 12))
@@ -45,7 +45,7 @@ def list_offsets_compressed(side, version):
         side.fill(name, Batch([b"a", b"b", b"c"], TIME, codec="gzip"))
         for timestamp in (-3, TIME + 5, TIME + 20, TIME + 21):
             side.call("ListOffsets", version, {"ReplicaId": -1, "Topics": [{"Name": name, "Partitions": [
-                {"PartitionIndex": 0, "Timestamp": timestamp}]}]}, label=f"{side.bare(name)} {timestamp}")
+                {"PartitionIndex": 0, "Timestamp": timestamp}]}]}, label=f"{side.bare(name)} {timestamp - TIME if timestamp > 0 else timestamp}")
 
 
 @case("OffsetForLeaderEpoch")

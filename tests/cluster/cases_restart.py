@@ -6,7 +6,7 @@ from record_batch import Batch
 @case()
 def after_a_restart(side, _):
     """Producer state comes back from the log; the leader epoch grew, so that the old one is stale."""
-    topic = side.topic("t", retention_ms=123456789)
+    topic = side.topic("t", retention_ms=999999999999)
     for sequence in range(7):
         side.fill(topic, Batch([b"v"], producer=(6000, 1, sequence)))
     side.drop()

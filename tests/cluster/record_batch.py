@@ -1,10 +1,14 @@
 """Record batches (format 2), built with any mistake that a test wants, and taken apart again."""
 import gzip
 import struct
+import time
+import zlib
 from dataclasses import dataclass, field
 
 NO_PRODUCER = (-1, -1, -1)
 HEADER_BYTES = 61
+# Young enough for retention and for remembered producers, old enough to be told from a broker's clock.
+HOURS_AGO_MS = (int(time.time()) - 3 * 3600) * 1000
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
 
@@ -52,7 +56,7 @@ def record(offset_delta, key, value, timestamp_delta=0, headers=(), extra=b""):
 class Batch:
     """A batch of `values`; every other member defaults to what a correct client would send."""
     values: list = field(default_factory=lambda: [b"value"])
-    base_timestamp: int = 1_700_000_000_000
+    base_timestamp: int = HOURS_AGO_MS
     timestamp_step: int = 10
     base_offset: int = 0
     producer: tuple = NO_PRODUCER  # id, epoch, base sequence
@@ -83,9 +87,8 @@ class Batch:
         return struct.pack(">qiibI", self.base_offset, length, self.leader_epoch, self.magic, crc) + tail
 
 
-def message_set(magic, value, timestamp=1_700_000_000_000):
+def message_set(magic, value, timestamp=HOURS_AGO_MS):
     """One message of the formats before batches (0 and 1), which brokers no longer take."""
-    import zlib
     body = struct.pack(">bb", magic, 0) + (struct.pack(">q", timestamp) if magic else b"")
     body += struct.pack(">i", -1) + struct.pack(">i", len(value)) + value
     message = struct.pack(">I", zlib.crc32(body)) + body

@@ -52,7 +52,7 @@ class Reference:
         self.bootstrap = f"127.0.0.1:{self.base_port + 1}"
         self.environment = {**os.environ, "KAFKA_REF": str(self.folder), "KAFKA_REF_PORT": str(self.base_port)}
         self.properties = properties
-        self.pid = None
+        self.pid = self.child = None
 
     def start(self):
         subprocess.run([SCRIPT, "start", "1", *self.properties], env=self.environment, check=True, stdout=subprocess.DEVNULL,
@@ -61,20 +61,30 @@ class Reference:
         wait_until(lambda: answers_metadata(self.bootstrap), 60, "Kafka to answer")
         return self
 
+    def end(self, kind):
+        """Signals the process and waits until it is gone."""
+        if self.child is not None:
+            self.child.send_signal(kind)
+            self.child.wait(stretched(60))
+            self.child = None
+        elif self.pid is not None:
+            os.kill(self.pid, kind)
+            wait_until(lambda: not Path(f"/proc/{self.pid}").exists(), 60, "Kafka to stop")
+        self.pid = None
+
     def restart(self):
         """A clean stop, and the same node with the same data again (the script can only start afresh)."""
-        os.kill(self.pid, signal.SIGTERM)
-        wait_until(lambda: not Path(f"/proc/{self.pid}").exists(), 60, "Kafka to stop")
+        self.end(signal.SIGTERM)
         with open(self.folder / "node1/log", "ab") as log:
-            process = subprocess.Popen(["java", "-Xmx1g", f"-Dlog4j2.configurationFile={self.folder}/log4j2.yaml", "-cp",
-                                        f"{lib_folder()}/*", "kafka.Kafka", self.folder / "node1/server.properties"],
-                                       stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-        self.pid = process.pid
-        (self.folder / "pids").write_text(f"{process.pid}\n")
+            self.child = subprocess.Popen(["java", "-Xmx1g", f"-Dlog4j2.configurationFile={self.folder}/log4j2.yaml", "-cp",
+                                           f"{lib_folder()}/*", "kafka.Kafka", self.folder / "node1/server.properties"],
+                                          stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        self.pid = self.child.pid
         wait_until(lambda: answers_metadata(self.bootstrap), 60, "Kafka to answer again")
 
     def stop(self):
-        subprocess.run([SCRIPT, "stop"], env=self.environment, check=True)
+        """Not the script's stop: that deletes the data while the process may still write."""
+        self.end(signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self):
