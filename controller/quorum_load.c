@@ -4,6 +4,7 @@
  * died between a write and its sync. */
 #include "common/big_endian.h"
 #include "common/crc32c.h"
+#include "common/file_redirty.h"
 #include "common/mem.h"
 #include "controller/quorum_log_private.h"
 
@@ -168,6 +169,9 @@ static enum err settle_active(struct opening *opening, struct span file, struct 
     if (err == ERR_OK && segment->bytes < file.bytes) {
         opening->loaded->cut_bytes = file.bytes - (size_t)segment->bytes;
         err = file_truncate(log->active, segment->bytes);
+    }
+    if (err == ERR_OK) {
+        err = file_redirty(log->active, 0, segment->bytes);
     }
     if (err == ERR_OK) {
         err = file_sync(log->active);

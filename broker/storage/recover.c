@@ -7,6 +7,7 @@
 #include "broker/storage/recovery.h"
 #include "broker/storage/side_file.h"
 #include "broker/storage/store_path.h"
+#include "common/file_redirty.h"
 #include "common/mem.h"
 #include "common/seam/env.h"
 #include "common/seam/fs.h"
@@ -113,6 +114,9 @@ static enum err sync_active(struct recovery *recovery, uint64_t start_pos)
         err = log_segment_file(active, log->files, log->path, SEGMENT_LOG, &file);
     }
     if (err == ERR_OK) {
+        err = file_redirty(file, start_pos, active->bytes);
+    }
+    if (err == ERR_OK) {
         err = file_sync(file);
     }
     active->synced_bytes = active->bytes;
@@ -206,7 +210,9 @@ static enum err save_epochs(struct recovery *recovery)
     struct bytebuf text;
     bool are_cut = epoch_cache_truncate_end(&log->epochs, log->log_end_offset);
     bool are_moved = epoch_cache_truncate_start(&log->epochs, log->log_start_offset);
-    if (!are_cut && !are_moved && !log->are_epochs_unsaved) {
+    bool is_rebuilt = log->are_epochs_unsaved && log->epochs.count > 0;
+    if (!are_cut && !are_moved && !is_rebuilt) {
+        log->are_epochs_unsaved = false;
         return ERR_OK;
     }
     bytebuf_init(&text, SIDE_FILE_BYTES_MAX);
@@ -220,17 +226,17 @@ static enum err save_epochs(struct recovery *recovery)
     return recovery_failed(recovery, "write epochs", err);
 }
 
-/* A place to start from next time; also ends a discard. */
+/* Marks at the new end are a matter of speed: the worker's sync group writes them for all logs together. Only a discard must be
+ * seen to have ended. */
 static enum err save_marks(struct recovery *recovery)
 {
     struct partition_log *log = recovery->log;
-    enum err err = ERR_OK;
     log->marks = recovery->marks;
-    if (!recovery->is_log_changed) {
-        return ERR_OK;
+    if (recovery->marks.is_discarded) {
+        return recovery_failed(recovery, "write marks", recover_write_marks(log));
     }
-    err = recover_write_marks(log);
-    return recovery_failed(recovery, "write marks", err);
+    log->are_marks_wanted = recovery->is_log_changed;
+    return ERR_OK;
 }
 
 static enum err recover_in_order(struct recovery *recovery)

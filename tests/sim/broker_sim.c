@@ -3,10 +3,10 @@
  * read that later is gone (R1, R3, R4 of correctness.md), in both durability modes; after healing everything under way
  * comes home; an orderly stop leaks no memory, file or socket; the same seed gives the same event log.
  *
- *     broker_sim [--seeds N] [--seed S] [--seconds N] [--trace] [--sync-errors]
+ *     broker_sim [--seeds N] [--seed S] [--seconds N] [--trace]
  *
- * --sync-errors adds failed syncs of a disk that goes on. A process that is started again after one sees bytes in the page cache
- * that the disk does not have (ADR 0009, consequences): recovery must not take them for synced.
+ * Faults include failed syncs of a disk that goes on. A process that is started again after one sees bytes in the page cache
+ * that the disk does not have (ADR 0009, consequences): recovery must not take them for synced (common/file_redirty.h).
  */
 #include "broker/broker.h"
 #include "common/mem.h"
@@ -36,7 +36,6 @@ struct arguments {
     uint64_t seed_count;
     uint64_t seconds;
     bool is_traced;
-    bool has_sync_errors;
     bool loses_cached; /* power losses hit a cached topic: records must be missed */
 };
 
@@ -240,7 +239,6 @@ static void run_init(struct run *run, const struct arguments *arguments, uint64_
     /* One replica that only the page cache holds does not survive a power loss: documented, so not inflicted. */
     bool keeps_power = run->script_options.is_cached && !arguments->loses_cached;
     uint32_t disabled = keeps_power ? (1u << SIM_FAULT_POWER_LOSS) | (1u << SIM_FAULT_POWER_LOSS_RANDOM) : 0;
-    disabled |= arguments->has_sync_errors ? 0 : 1u << SIM_FAULT_SYNC_ERROR;
     sim_nemesis_init(&run->nemesis, &(struct sim_nemesis_options){.world = &run->world,
                                                                   .fabric = run->fabric,
                                                                   .nodes = &run->node,
@@ -386,8 +384,6 @@ static struct arguments arguments_parse(int count, char **texts)
         bool has_value = i + 1 < count;
         if (strcmp(texts[i], "--trace") == 0) {
             arguments.is_traced = true;
-        } else if (strcmp(texts[i], "--sync-errors") == 0) {
-            arguments.has_sync_errors = true;
         } else if (strcmp(texts[i], "--seed") == 0 && has_value) {
             arguments.seed = strtoull(texts[++i], NULL, 0);
             arguments.seed_count = 1;
@@ -397,7 +393,7 @@ static struct arguments arguments_parse(int count, char **texts)
         } else if (strcmp(texts[i], "--seconds") == 0 && has_value) {
             arguments.seconds = strtoull(texts[++i], NULL, 0);
         } else {
-            fprintf(stderr, "usage: broker_sim [--seeds N] [--seed S] [--seconds N] [--trace] [--sync-errors]\n");
+            fprintf(stderr, "usage: broker_sim [--seeds N] [--seed S] [--seconds N] [--trace]\n");
             exit(2);
         }
     }
