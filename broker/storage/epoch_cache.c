@@ -31,6 +31,7 @@ static void append_entry(struct epoch_cache *cache, struct epoch_entry entry)
         cache->capacity = cache->capacity == 0 ? 2 : cache->capacity * 2;
         cache->entries = mem_grow(cache->entries, cache->capacity, sizeof(*cache->entries));
     }
+    CHECK(cache->entries != NULL);
     cache->entries[cache->count++] = entry;
 }
 
@@ -50,6 +51,7 @@ bool epoch_cache_assign(struct epoch_cache *cache, int32_t epoch, int64_t start_
 bool epoch_cache_truncate_end(struct epoch_cache *cache, int64_t end_offset)
 {
     size_t count = cache->count;
+    CHECK(count == 0 || cache->entries != NULL);
     while (cache->count > 0 && cache->entries[cache->count - 1].start_offset >= end_offset) {
         cache->count--;
     }

@@ -30,6 +30,7 @@ void file_cache_drop(struct file_cache *cache, struct file_cache_entry *entry)
 static void drop_oldest(struct file_cache *cache)
 {
     /* utlist keeps the tail in the head's prev. */
+    CHECK(cache->entries != NULL);
     file_cache_drop(cache, cache->entries->prev);
 }
 

@@ -127,6 +127,7 @@ static void delete_start(struct partition_log *log)
 static void delete_begin(struct partition_log *log)
 {
     log->phase = LOG_CLOSING;
+    log->is_deleting = true;
     log->change = log->later_change;
     log_state_when_quiet(log, delete_start);
 }

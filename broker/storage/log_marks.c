@@ -95,17 +95,28 @@ enum err log_marks_read(struct fs *fs, const char *log_path, struct log_marks *r
     return err;
 }
 
-enum err log_marks_write(struct fs *fs, const char *log_path, const struct log_marks *marks)
+static enum err write_marks(struct fs *fs, const char *log_path, const struct log_marks *marks, bool is_new)
 {
     struct store_path path = store_path_join(log_path, LOG_MARKS_FILE);
     struct bytebuf text;
     bytebuf_init(&text, MARKS_BYTES_MAX);
     enum err err = log_marks_encode(marks, &text);
     if (err == ERR_OK) {
-        err = side_file_replace(fs, log_path, path.text, bytebuf_span(&text));
+        err = is_new ? side_file_make(fs, path.text, bytebuf_span(&text))
+                     : side_file_replace(fs, log_path, path.text, bytebuf_span(&text));
     }
     bytebuf_done(&text);
     return err;
+}
+
+enum err log_marks_write(struct fs *fs, const char *log_path, const struct log_marks *marks)
+{
+    return write_marks(fs, log_path, marks, false);
+}
+
+enum err log_marks_make(struct fs *fs, const char *log_path, const struct log_marks *marks)
+{
+    return write_marks(fs, log_path, marks, true);
 }
 
 int64_t log_marks_cap(const struct log_marks *marks, int64_t offset, uint64_t row_generation)

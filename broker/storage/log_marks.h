@@ -49,6 +49,8 @@ enum err log_marks_decode(struct span text, struct log_marks *ret_marks) MUST_US
 enum err log_marks_read(struct fs *fs, const char *log_path, struct log_marks *ret_marks) MUST_USE;
 /* Writes aside, syncs, renames, syncs the directory. */
 enum err log_marks_write(struct fs *fs, const char *log_path, const struct log_marks *marks) MUST_USE;
+/* Into a new directory, which the caller syncs. */
+enum err log_marks_make(struct fs *fs, const char *log_path, const struct log_marks *marks) MUST_USE;
 /* `offset` of a checkpoint row as far as the row still speaks of this log. */
 int64_t log_marks_cap(const struct log_marks *marks, int64_t offset, uint64_t row_generation);
 /* Below this offset a bad batch is corruption, not a torn tail (design.md 7). `row` of the directory's checkpoint files

@@ -77,15 +77,23 @@ static enum err make_aside(struct fs *fs, const char *path, const struct partiti
     struct log_marks marks = {
         .producers = MARKS_PRODUCERS_NONE,
         .counts_high_watermark = settings->durability == DURABILITY_SYNCED,
-        .is_discarded = true,
         .cap_offset = 0,
         .cap_generation = generation,
     };
+    struct store_path segment = store_path_segment(path, 0, STORE_SUFFIX_LOG);
+    struct file *file = NULL;
     enum err err = fs_mkdir(fs, path);
+    if (err == ERR_OK) {
+        err = fs_open(fs, segment.text, FS_OPEN_WRITE | FS_OPEN_CREATE, &file);
+        file_unref(file);
+    }
     if (err == ERR_OK) {
         err = partition_meta_write(fs, path, id->topic_id);
     }
-    return err == ERR_OK ? log_marks_write(fs, path, &marks) : err;
+    if (err == ERR_OK) {
+        err = log_marks_make(fs, path, &marks);
+    }
+    return err == ERR_OK ? fs_sync_dir(fs, path) : err;
 }
 
 enum err partition_log_create(struct log_dir *dir, const struct partition_log_id *id,

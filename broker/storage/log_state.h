@@ -102,6 +102,7 @@ struct partition_log {
     void (*when_quiet)(struct partition_log *log); /* called when job_count is 0 */
     void *change;                                  /* of the exclusive change: its own struct */
     bool is_change_running;                        /* its job is in the pool: the files are not the log's to capture */
+    bool is_deleting;                              /* nothing of it needs to get to the disk any more */
     void (*when_open)(struct partition_log *log);  /* close or deletion that came during a truncation */
     void *later_change;                            /* its struct */
     bool is_queued_for_sync;

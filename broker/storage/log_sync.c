@@ -89,25 +89,35 @@ static enum err add_segment_files(struct partition_log *log, struct log_segment 
     return ERR_OK;
 }
 
-/* Dirty segments are the last ones: a segment is synced before anything vouches for the next. */
-static enum err capture_files(struct partition_log *log, struct sync_item *item)
+static bool is_dirty(const struct log_segment *segment)
 {
+    return segment->bytes != segment->synced_bytes || !segment->is_name_synced || segment->is_index_unsynced;
+}
+
+/* Records and names: dirty segments are the last ones, as a segment is synced before anything vouches for the next. Indexes may be
+ * dirty in any segment since the last marks. */
+static size_t first_dirty(const struct partition_log *log, bool has_marks)
+{
+    if (has_marks) {
+        return log_state_find_segment(log, log->marks.recovery_segment);
+    }
     size_t first = log->segment_count;
-    while (first > 0) {
-        const struct log_segment *segment = log->segments[first - 1];
-        bool is_clean =
-            segment->bytes == segment->synced_bytes && segment->is_name_synced && !segment->is_index_unsynced;
-        if (is_clean) {
-            break;
-        }
+    while (first > 0 && is_dirty(log->segments[first - 1])) {
         first--;
     }
+    return first;
+}
+
+static enum err capture_files(struct partition_log *log, struct sync_item *item)
+{
+    size_t first = first_dirty(log, item->has_marks);
     if (first == log->segment_count) {
         return ERR_OK;
     }
     item->segments = mem_array(log->segment_count - first, sizeof(*item->segments));
     for (size_t i = first; i < log->segment_count; i++) {
-        enum err err = add_segment_files(log, log->segments[i], item->has_marks, item);
+        enum err err =
+            is_dirty(log->segments[i]) ? add_segment_files(log, log->segments[i], item->has_marks, item) : ERR_OK;
         if (err != ERR_OK) {
             return err;
         }
@@ -181,18 +191,18 @@ enum err log_sync_capture(struct partition_log *log, struct sync_item *ret_item)
     struct sync_item *item = ret_item;
     enum err err = ERR_OK;
     *item = (struct sync_item){.log = log, .end_offset = log->log_end_offset};
-    item->has_marks = log->are_marks_wanted;
-    item->dir_path = mem_strdup(log->path);
+    item->has_marks = log->are_marks_wanted && !log->is_deleting;
+    item->dir_path = log->path;
     if (log_dir_is_failed(log->dir)) {
         err = ERR_IO;
     }
-    if (err == ERR_OK && log->are_epochs_unsaved) {
+    if (err == ERR_OK && log->are_epochs_unsaved && !log->is_deleting) {
         err = capture_epochs(log, item);
     }
     if (err == ERR_OK && item->has_marks) {
         err = capture_marks(log, item);
     }
-    if (err == ERR_OK) {
+    if (err == ERR_OK && !log->is_deleting) {
         err = capture_files(log, item);
     }
     take_waiters(log, item);

@@ -222,7 +222,7 @@ static void take_state(struct partition_log *log, struct partition_log *fresh)
     log->appendable_epoch = LOG_NO_EPOCH;
     log->are_epochs_unsaved = false;
     log->unsaved_epoch_offset = LOG_NO_OFFSET;
-    log->are_marks_wanted = false;
+    log->are_marks_wanted = fresh->are_marks_wanted;
     log_state_forget_places(log);
     fresh->segments = NULL;
     fresh->segment_count = 0;
@@ -257,7 +257,7 @@ static void truncation_done(struct loop_job *job)
     log->is_change_running = false;
     mem_free(change->base_offsets);
     mem_free(change);
-    if (log->waiters != NULL) {
+    if (log->waiters != NULL || log->are_marks_wanted) {
         log_sync_want(log);
     }
     if (log->when_open != NULL) {

@@ -42,7 +42,7 @@ struct log_settings {
     int64_t retention_ms;           /* retention.ms, -1: none */
     int64_t retention_bytes;        /* retention.bytes, -1: none */
     bool has_delete_policy;         /* cleanup.policy contains delete */
-    int64_t file_delete_delay_ms;   /* file.delete.delay.ms */
+    int64_t file_delete_delay_ms;   /* file.delete.delay.ms; not waited for: readers hold references */
     int64_t producer_expiration_ms; /* producer.id.expiration.ms */
     enum log_durability durability; /* durability */
 };

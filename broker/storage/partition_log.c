@@ -175,6 +175,9 @@ void partition_log_attach(struct partition_log *log, struct loop *loop, struct f
     log->files = files;
     log->sync_group = sync_group;
     log->owner = owner;
+    if (log->are_marks_wanted) {
+        log_sync_want(log);
+    }
 }
 
 void partition_log_set_settings(struct partition_log *log, const struct log_settings *settings)

@@ -18,7 +18,7 @@ enum err partition_meta_write(struct fs *fs, const char *partition_path, struct 
         err = side_text_seal(&text, 0);
     }
     if (err == ERR_OK) {
-        err = side_file_replace(fs, partition_path, path.text, bytebuf_span(&text));
+        err = side_file_make(fs, path.text, bytebuf_span(&text));
     }
     bytebuf_done(&text);
     return err;

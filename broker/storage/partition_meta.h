@@ -14,6 +14,7 @@
 
 struct fs;
 
+/* Into a new directory, which the caller syncs. */
 enum err partition_meta_write(struct fs *fs, const char *partition_path, struct uuid topic_id) MUST_USE;
 enum err partition_meta_read(struct fs *fs, const char *partition_path, struct uuid *ret_topic_id) MUST_USE;
 

@@ -1,3 +1,11 @@
+/* Producer ids are 8 bytes; the table's default hash is for strings. */
+#define HASH_FUNCTION(key, bytes, hash)                                                                                \
+    do {                                                                                                               \
+        uint64_t hash_key = 0;                                                                                         \
+        memcpy(&hash_key, (key), (bytes) < sizeof(hash_key) ? (bytes) : sizeof(hash_key));                             \
+        (hash) = (unsigned)((hash_key * UINT64_C(0x9e3779b97f4a7c15)) >> 32);                                          \
+    } while (0)
+
 #include "broker/storage/producer_state.h"
 
 #include "common/mem.h"

@@ -20,11 +20,10 @@ static struct store_path aside_path(const char *path)
     return full;
 }
 
-static enum err write_aside(struct fs *fs, const char *path, struct span bytes, bool wants_sync)
+static enum err write_whole(struct fs *fs, const char *path, struct span bytes, bool wants_sync)
 {
-    struct store_path aside = aside_path(path);
     struct file *file = NULL;
-    enum err err = fs_open(fs, aside.text, FS_OPEN_WRITE | FS_OPEN_CREATE | FS_OPEN_TRUNCATE, &file);
+    enum err err = fs_open(fs, path, FS_OPEN_WRITE | FS_OPEN_CREATE | FS_OPEN_TRUNCATE, &file);
     if (err != ERR_OK) {
         return err;
     }
@@ -34,6 +33,17 @@ static enum err write_aside(struct fs *fs, const char *path, struct span bytes, 
     }
     file_unref(file);
     return err;
+}
+
+static enum err write_aside(struct fs *fs, const char *path, struct span bytes, bool wants_sync)
+{
+    struct store_path aside = aside_path(path);
+    return write_whole(fs, aside.text, bytes, wants_sync);
+}
+
+enum err side_file_make(struct fs *fs, const char *path, struct span bytes)
+{
+    return write_whole(fs, path, bytes, true);
 }
 
 enum err side_file_write_aside(struct fs *fs, const char *path, struct span bytes)

@@ -31,6 +31,8 @@ enum err side_file_write_aside_unsynced(struct fs *fs, const char *path, struct 
 enum err side_file_sync_aside(struct fs *fs, const char *path) MUST_USE;
 /* Renames PATH.tmp to PATH. The caller syncs the directory. */
 enum err side_file_commit(struct fs *fs, const char *path) MUST_USE;
+/* Writes and syncs PATH itself, without a detour: for files in a directory that is made aside as a whole. */
+enum err side_file_make(struct fs *fs, const char *path, struct span bytes) MUST_USE;
 /* All four steps. */
 enum err side_file_replace(struct fs *fs, const char *dir_path, const char *path, struct span bytes) MUST_USE;
 /* Appends the whole file to `ret_bytes`. ERR_LIMIT when it does not fit there. */

@@ -67,7 +67,6 @@ void sync_item_done(struct sync_item *item)
     }
     mem_free(item->files);
     mem_free(item->segments);
-    mem_free(item->dir_path);
     mem_free(item->obsolete_path);
     CHECK(item->waiters == NULL);
     *item = (struct sync_item){.log = NULL};

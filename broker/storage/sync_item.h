@@ -42,8 +42,8 @@ struct sync_item {
     struct side_write sides[SYNC_SIDE_FILES_MAX];
     size_t side_count;
     bool wants_dir_sync;
-    char *dir_path;      /* of the log */
-    char *obsolete_path; /* a snapshot to remove at the end; NULL */
+    const char *dir_path; /* borrowed from the log, which never changes it */
+    char *obsolete_path;  /* a snapshot to remove at the end; NULL */
     bool has_marks;
     struct log_marks marks;
     bool has_epochs;
