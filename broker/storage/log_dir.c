@@ -81,30 +81,31 @@ static enum err inspect(struct env *env, const char *path, struct log_dir_meta *
 }
 
 /* The new directory's own name must outlive a power loss too. */
+/* The name is made durable also when it is there: an earlier process may have died between making and syncing it, and a power
+ * loss would take the whole directory. A parent that can't be opened was not made by us. */
 static enum err make_dir(struct log_dir *dir)
 {
     enum err err = fs_mkdir(dir->env->fs, dir->path);
-    if (err != ERR_OK) {
-        return err == ERR_EXISTS ? ERR_OK : err;
+    if (err != ERR_OK && err != ERR_EXISTS) {
+        return err;
     }
     const char *slash = strrchr(dir->path, '/');
     int parent_bytes = slash == dir->path ? 1 : (int)(slash == NULL ? 0 : slash - dir->path);
     char *parent = slash == NULL ? mem_strdup(".") : mem_format("%.*s", parent_bytes, dir->path);
     err = fs_sync_dir(dir->env->fs, parent);
     mem_free(parent);
-    return err;
+    return err == ERR_PERMISSION ? ERR_OK : err;
 }
 
 static enum err lock(struct log_dir *dir, bool exists, struct option_problem *problem)
 {
     struct store_path path = store_path_join(dir->path, LOG_DIR_LOCK_FILE);
-    if (!exists) {
-        enum err err = make_dir(dir);
-        if (err != ERR_OK) {
-            return refuse(problem, err, "can't make the directory %.300s: %s", dir->path, err_text(err));
-        }
+    enum err err = make_dir(dir);
+    if (err != ERR_OK) {
+        return refuse(problem, err, "can't %s the directory %.300s: %s", exists ? "use" : "make", dir->path,
+                      err_text(err));
     }
-    enum err err = fs_lock(dir->env->fs, path.text, &dir->lock);
+    err = fs_lock(dir->env->fs, path.text, &dir->lock);
     if (err == ERR_BUSY) {
         return refuse(problem, err, "%.300s is in use by another running process (its file .lock is locked)",
                       dir->path);
