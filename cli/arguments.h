@@ -2,7 +2,8 @@
  *
  * Shape:     --name value, --name=value, --name for switches, `--` ends the flags; everything else is positional.
  *            --bootstrap-server, --output, --timeout-ms and --help belong to every verb that talks to a cluster.
- * Errors:    one sentence on standard error with the nearest name of an unknown flag; the caller ends with VERB_USAGE.
+ * Errors:    one sentence on standard error with the nearest name of an unknown flag; the caller ends with
+ *            VERB_USAGE.
  * Ownership: values are borrowed from the argument vector.
  * Threads:   a value.
  */
@@ -63,7 +64,7 @@ void arguments_print_help(const struct command *command);
 const char *arguments_get(const struct arguments *arguments, const char *flag_name);
 bool arguments_has(const struct arguments *arguments, const char *flag_name);
 const struct flag_values *arguments_all(const struct arguments *arguments, const char *flag_name);
-/* Whole numbers in [min, max]; says why and returns ERR_INVALID otherwise. *ret_value is the default when not given. */
+/* Whole numbers in [min, max]; says why and returns ERR_INVALID otherwise. Not given: the default. */
 enum err arguments_number(const struct arguments *arguments, const char *flag_name, int64_t min, int64_t max,
                           int64_t default_value, int64_t *ret_value) MUST_USE;
 /* --bootstrap-server, else MOLDAU_BOOTSTRAP_SERVER, else 127.0.0.1:9092. */

@@ -1,12 +1,12 @@
 /* client: a small Kafka client for the command line: one call after the other, each waited for.
  *
- * Shape:     client_new -> client_call(node or any, API, request) -> reply, decoded. Connections are opened when first used, one per
- *            address; the version of a call is the highest that both sides know (ApiVersions at connect).
- *            client_send and client_receive split a call in two, so that several requests can be under way.
+ * Shape:     client_new -> client_call(node or any, API, request) -> reply, decoded. Connections are opened when
+ *            first used, one per address; the version of a call is the highest that both sides know (ApiVersions at
+ *            connect). client_send and client_receive split a call in two, so that several requests can be under way.
  * Limits:    CLIENT_CONNECTIONS_MAX addresses; a reply of CLIENT_REPLY_BYTES_MAX.
  * Units:     timeouts in ms.
- * Errors:    every failing call fills `client->problem` with one sentence: which address, what went wrong, what to check.
- *            A connection that failed is closed and opened again by the next call.
+ * Errors:    every failing call fills `client->problem` with one sentence: which address, what went wrong, what to
+ *            check. A connection that failed is closed and opened again by the next call.
  * Ownership: replies belong to the caller (client_reply_done). The env and the loop are borrowed.
  * Threads:   the one that runs the loop.
  * Source:    KIP-35, KIP-511 (ApiVersions); ADR-0007.
@@ -59,7 +59,8 @@ void client_free(struct client *client);
 
 /* ---- one call ---- */
 
-/* node_id CLIENT_NODE_ANY: whichever bootstrap address answers, or else any broker that the cluster has told of. `request` is the API's request struct. */
+/* node_id CLIENT_NODE_ANY: whichever bootstrap address answers, or else any broker that the cluster has told of.
+ * `request` is the API's request struct. */
 enum err client_call(struct client *client, int32_t node_id, int16_t api_key, const void *request,
                      struct client_reply *ret_reply) MUST_USE;
 void client_reply_done(struct client_reply *reply);
@@ -78,11 +79,12 @@ enum err client_receive(struct client *client, int32_t node_id, int16_t api_key,
 
 /* Where a broker is, as Metadata tells it (metadata_ask.h). */
 void client_set_node(struct client *client, int32_t node_id, struct span host, int32_t port);
-/* The highest version of the API that the node and this program know; ERR_UNSUPPORTED with a sentence when there is none. */
+/* The highest version of the API that the node and this program know; ERR_UNSUPPORTED with a sentence when there is
+ * none. */
 enum err client_version(struct client *client, int32_t node_id, int16_t api_key, int16_t *ret_version) MUST_USE;
 
-/* Is it worth to try again? A connection was lost; or none could be made to a cluster that did answer before. A broker that refuses the
- * first connection is more likely not there at all: whoever waits wants to know at once. */
+/* Is it worth to try again? A connection was lost; or none could be made to a cluster that did answer before. A
+ * broker that refuses the first connection is more likely not there at all: whoever waits wants to know at once. */
 bool client_may_recover(const struct client *client, enum err err);
 
 /* Fills `problem`, for verbs that find something wrong with an answer. */

@@ -1,5 +1,5 @@
-/* client_connection: one connection of the command line's client, used as if it blocked: every function runs the loop until
- * it is done or the deadline has passed.
+/* client_connection: one connection of the command line's client, used as if it blocked: every function runs the
+ * loop until it is done or the deadline has passed.
  *
  * Shape:     closed -> open (connected, ApiVersions known) -> closed again by any failure.
  * Limits:    CLIENT_CONNECTION_EXPECTED_MAX requests under way.

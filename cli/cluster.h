@@ -1,7 +1,7 @@
 /* cluster: the verb `moldau cluster status`.
  *
- * Errors:    sentences on standard error. A cluster that answers is described whatever its state: the exit status tells only whether it
- *            could be asked.
+ * Errors:    sentences on standard error. A cluster that answers is described whatever its state: the exit status
+ *            tells only whether it could be asked.
  * Threads:   the main thread.
  */
 #ifndef CLI_CLUSTER_H

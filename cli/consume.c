@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A broker that hangs is left for another one before the whole time is over. */
-#define CALL_TIMEOUT_MS_MAX 10000u
 #define TEXT_BYTES_MAX (512u << 20) /* of one record: \xNN and base64 make it longer than it was */
 
 static const struct flag consume_flags[] = {
@@ -252,7 +250,7 @@ static void on_round(void *ctx)
     }
 }
 
-static int read_records(struct consume_run *run, uint32_t patience_ms)
+static int read_records(struct consume_run *run)
 {
     struct consume_fetch fetch = {
         .session = run->session,
@@ -263,7 +261,7 @@ static int read_records(struct consume_run *run, uint32_t patience_ms)
         .on_record = on_record,
         .on_round = on_round,
         .ctx = run,
-        .patience_ms = patience_ms,
+        .patience_ms = run->session->patience_ms,
     };
     const struct command *command = run->arguments->command;
     bytebuf_init(&run->text, TEXT_BYTES_MAX);
@@ -287,7 +285,7 @@ static int read_records(struct consume_run *run, uint32_t patience_ms)
     return VERB_OK;
 }
 
-static int consume(struct consume_run *run, uint32_t patience_ms)
+static int consume(struct consume_run *run)
 {
     int status = topic_map_open(run->session, &run->map, run->arguments->words.values[0], false);
     if (status == VERB_OK) {
@@ -297,7 +295,7 @@ static int consume(struct consume_run *run, uint32_t patience_ms)
         status = find_offsets(run);
     }
     if (status == VERB_OK) {
-        status = read_records(run, patience_ms);
+        status = read_records(run);
     }
     mem_free(run->partitions);
     topic_map_done(&run->map);
@@ -323,11 +321,8 @@ int consume_run(const struct verb_call *call)
         return status;
     }
     run.session = &session;
-    uint32_t patience_ms = session.client->config.timeout_ms;
-    if (session.client->config.timeout_ms > CALL_TIMEOUT_MS_MAX) {
-        session.client->config.timeout_ms = CALL_TIMEOUT_MS_MAX;
-    }
-    status = consume(&run, patience_ms);
+    session_shorten_calls(&session);
+    status = consume(&run);
     session_close(&session);
     return status;
 }

@@ -1,6 +1,7 @@
 /* consume: the verb `moldau consume`: records of a topic as text.
  *
- * Errors:    VERB_FAILED when not everything that was asked for could be read, with a sentence; an interrupt ends it in order.
+ * Errors:    VERB_FAILED when not everything that was asked for could be read, with a sentence; an interrupt ends it
+ *            in order.
  * Threads:   the main thread.
  */
 #ifndef CLI_CONSUME_H

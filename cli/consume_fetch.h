@@ -1,4 +1,5 @@
-/* consume_fetch: reads partitions of one topic from their leaders and hands every record that a consumer may see to a function.
+/* consume_fetch: reads partitions of one topic from their leaders and hands every record that a consumer may see to
+ * a function.
  *
  * Shape:     rounds of one Fetch request to each leader; a partition is done at its end offset.
  * Errors:    false from consume_fetch_run: `problem` says why.

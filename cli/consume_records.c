@@ -1,6 +1,6 @@
-/* What of the fetched batches a consumer may see: not what lies below the wanted offset (a batch comes whole), not control records, and
- * with read_committed not the records of transactions that were aborted. The broker tells which those are: producer id and first
- * offset; such a transaction ends at the abort marker of that producer. */
+/* What of the fetched batches a consumer may see: not what lies below the wanted offset (a batch comes whole), not
+ * control records, and with read_committed not the records of transactions that were aborted. The broker tells which
+ * those are: producer id and first offset; such a transaction ends at the abort marker of that producer. */
 #include "cli/consume_fetch.h"
 #include "common/mem.h"
 #include "proto/kmsg/fetch.h"

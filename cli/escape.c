@@ -1,7 +1,7 @@
 #include "cli/escape.h"
 
-/* What may follow a first byte of each kind. The second byte's bounds exclude longer forms than needed, surrogates, and what lies above
- * U+10FFFF. */
+/* What may follow a first byte of each kind. The second byte's bounds exclude longer forms than needed, surrogates,
+ * and what lies above U+10FFFF. */
 struct utf8_row {
     uint8_t first_min;
     uint8_t first_max;

@@ -1,4 +1,5 @@
-/* escape: bytes of records as text that is always valid UTF-8: what is not UTF-8 is shown as \xNN, never hidden or replaced.
+/* escape: bytes of records as text that is always valid UTF-8: what is not UTF-8 is shown as \xNN, never hidden or
+ * replaced.
  *
  * Shape:     a backslash in the text stays one, so "\x41" may stand for itself: JSON output is the exact one.
  * Errors:    ERR_LIMIT from the output.

@@ -1,5 +1,5 @@
-/* line_reader: lines of standard input or of a file, as they come: it tells "nothing more at once" from "the end", so that
- * a typed line can be acted on before the next.
+/* line_reader: lines of standard input or of a file, as they come: it tells "nothing more at once" from "the end",
+ * so that a typed line can be acted on before the next.
  *
  * Shape:     a line ends with \n, which is not part of it; the last one may lack it. Other bytes stay as they are.
  * Limits:    LINE_READER_BYTES_MAX per line.

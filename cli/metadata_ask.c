@@ -12,7 +12,7 @@ enum err metadata_ask(struct session *session, const char *const *names, size_t 
     request.allow_auto_topic_creation = may_create;
     request.topics = topics;
     request.topics_count = name_count;
-    for (size_t i = 0; i < name_count; i++) {
+    for (size_t i = 0; names != NULL && i < name_count; i++) {
         topics[i].name = span_text(names[i]);
     }
     enum err err = client_call(session->client, CLIENT_NODE_ANY, API_KEY_METADATA, &request, ret_reply);

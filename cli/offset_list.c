@@ -91,10 +91,9 @@ int offset_list_ask(struct session *session, struct topic_map *map, enum isolati
             return VERB_OK;
         }
         if (session->is_interrupted) {
-            return session_fail(session);
+            return VERB_FAILED; /* no surprise to whoever interrupted */
         }
-        if (!error_code_is_retriable(bad->error_code) ||
-            session_now_ms(session) - begin_ms >= session->client->config.timeout_ms) {
+        if (!error_code_is_retriable(bad->error_code) || session_now_ms(session) - begin_ms >= session->patience_ms) {
             char what[300];
             (void)snprintf(what, sizeof(what), "%s, partition %" PRId32, map->name, bad->partition);
             return session_fail_code(session, what, bad->error_code, SPAN_NULL);

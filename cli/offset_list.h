@@ -1,7 +1,8 @@
 /* offset_list: offsets of partitions by time or end, from their leaders.
  *
  * Shape:     wishes are answered in place; one call per leader.
- * Errors:    offset_list_try fills error_code of each wish; offset_list_ask tries again until all are answered, else says why.
+ * Errors:    offset_list_try fills error_code of each wish; offset_list_ask tries again until all are answered, else
+ *            says why.
  * Ownership: wishes are the caller's.
  * Threads:   the main thread.
  * Source:    KIP-79 (search by time), KIP-98 (isolation).

@@ -1,9 +1,9 @@
-/* partitioner: which partition a record goes to, as the Java client decides it: records of one key stay together whichever
- * client wrote them.
+/* partitioner: which partition a record goes to, as the Java client decides it: records of one key stay together
+ * whichever client wrote them.
  *
  * Threads:   pure functions.
- * Source:    BuiltInPartitioner.partitionForKey and Utils.murmur2 of Kafka 4.3 (algorithm: MurmurHash2 by Austin Appleby,
- *            public domain, with the seed 0x9747b28c).
+ * Source:    BuiltInPartitioner.partitionForKey and Utils.murmur2 of Kafka 4.3 (algorithm: MurmurHash2 by Austin
+ *            Appleby, public domain, with the seed 0x9747b28c).
  */
 #ifndef CLI_PARTITIONER_H
 #define CLI_PARTITIONER_H

@@ -13,8 +13,6 @@
 #include <string.h>
 
 #define PROGRESS_INTERVAL_MS 200u
-/* A broker that hangs is left for another one before the whole time is over. */
-#define CALL_TIMEOUT_MS_MAX 10000u
 
 static const struct flag produce_flags[] = {
     {"file", "FILE", "read the lines of a file (default: standard input)", false},
@@ -135,8 +133,8 @@ static void show_progress(struct produce_run *run)
     }
 }
 
-/* Until the end, an interrupt or a failure. What is wrong with the input itself is the queue's failure too: the records behind it were not
- * written. */
+/* Until the end, an interrupt or a failure. What is wrong with the input itself is the queue's failure too: the
+ * records behind it were not written. */
 static enum err take_lines(struct produce_run *run)
 {
     for (;;) {
@@ -251,10 +249,8 @@ int produce_run(const struct verb_call *call)
         return status;
     }
     run.session = &session;
-    run.options.delivery_timeout_ms = session.client->config.timeout_ms;
-    if (session.client->config.timeout_ms > CALL_TIMEOUT_MS_MAX) {
-        session.client->config.timeout_ms = CALL_TIMEOUT_MS_MAX;
-    }
+    run.options.delivery_timeout_ms = session.patience_ms;
+    session_shorten_calls(&session);
     status = write_lines(&run);
     session_close(&session);
     return status;

@@ -1,5 +1,5 @@
-/* Batches are sealed when they are full, when much is queued, and when the input has nothing more at once. Sequences are given when
- * a batch is begun: by then the one before it is sealed and its size known. */
+/* Batches are sealed when they are full, when much is queued, and when the input has nothing more at once. Sequences
+ * are given when a batch is begun: by then the one before it is sealed and its size known. */
 #include "cli/produce_queue.h"
 
 #include "cli/partitioner.h"

@@ -1,11 +1,13 @@
-/* produce_queue: records on their way to the partitions of one topic: gathered in batches, sent to the leaders, sent again with
- * the same bytes and sequences until they are acknowledged or the deadline has passed.
+/* produce_queue: records on their way to the partitions of one topic: gathered in batches, sent to the leaders, sent
+ * again with the same bytes and sequences until they are acknowledged or the deadline has passed.
  *
- * Shape:     each partition has one batch that is filled and at most one sealed batch that is being sent; a round is one Produce
- *            request to each leader with the sealed batches of its partitions.
- * Limits:    PRODUCE_BATCH_BYTES_MAX per batch (a single longer record has a batch of its own), PRODUCE_QUEUED_BYTES_MAX together.
+ * Shape:     each partition has one batch that is filled and at most one sealed batch that is being sent; a round is
+ *            one Produce request to each leader with the sealed batches of its partitions.
+ * Limits:    PRODUCE_BATCH_BYTES_MAX per batch (a single longer record has a batch of its own),
+ *            PRODUCE_QUEUED_BYTES_MAX together.
  * Errors:    the first failure stays: `problem` says why, and every later call returns ERR_CLOSED.
- * Ownership: keys, values and headers are copied by produce_queue_add. The session and the headers array are borrowed.
+ * Ownership: keys, values and headers are copied by produce_queue_add. The session and the headers array are
+ *            borrowed.
  * Threads:   the main thread.
  * Source:    KIP-98 (idempotence); correctness.md (the same batch may be sent again only unchanged).
  */

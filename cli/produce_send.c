@@ -1,6 +1,7 @@
-/* Sending: rounds of one request to each leader, until every sealed batch is acknowledged. What comes back for one partition decides
- * about its batch alone: acknowledged, to be sent again as it is, or failed for good, which ends everything: with a batch missing, the
- * sequences of later ones would be refused anyway. */
+/* Sending: rounds of one request to each leader, until every sealed batch is acknowledged. What comes back for one
+ *          partition decides
+ * about its batch alone: acknowledged, to be sent again as it is, or failed for good, which ends everything: with a
+ * batch missing, the sequences of later ones would be refused anyway. */
 #include "cli/produce_queue.h"
 #include "common/mem.h"
 #include "proto/api/api_table.h"
@@ -188,7 +189,8 @@ static void run_round(struct send_round *round)
     mem_free(round->leaders);
 }
 
-/* Where the partitions are led now. A topic that was made anew has none of our sequences, and perhaps other partitions. */
+/* Where the partitions are led now. A topic that was made anew has none of our sequences, and perhaps other
+ * partitions. */
 static enum err refresh(struct produce_queue *queue)
 {
     struct uuid topic_id = queue->map.topic_id;

@@ -1,9 +1,10 @@
 /* record_print: one record as text: by a format like kcat's, or as a JSON object in a line of its own.
  *
- * Shape:     format: %t topic, %p partition, %o offset, %T timestamp (ms), %k key, %K its bytes, %v or %s value, %V or %S its bytes, %h headers
- *            (name=value,...), %% a percent sign; \n \t \r \\ and \xNN. A null key or value is printed as nothing, its size as -1.
- *            JSON: kind "record", topic, partition, offset, timestamp, key, value, headers [{name, value}]; null is null; what is not UTF-8
- *            stands as base64 in key_base64, value_base64 instead.
+ * Shape:     format: %t topic, %p partition, %o offset, %T timestamp (ms), %k key, %K its bytes, %v or %s value, %V
+ *            or %S its bytes, %h headers (name=value,...), %% a percent sign; \n \t \r \\ and \xNN. A null key or
+ *            value is printed as nothing, its size as -1. JSON: kind "record", topic, partition, offset, timestamp,
+ *            key, value, headers [{name, value}]; null is null; what is not UTF-8 stands as base64 in key_base64,
+ *            value_base64 instead.
  * Errors:    ERR_INVALID a format that makes no sense; ERR_LIMIT, ERR_MALFORMED from appending.
  * Ownership: format and topic are borrowed.
  * Threads:   pure functions.

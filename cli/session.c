@@ -7,6 +7,8 @@
 
 #include <stdio.h>
 
+#define SHORT_CALL_TIMEOUT_MS 10000u
+
 static void session_on_signal(void *ctx, int signal_number)
 {
     struct session *session = ctx;
@@ -23,6 +25,12 @@ static void session_on_signal(void *ctx, int signal_number)
     }
 }
 
+void session_shorten_calls(struct session *session)
+{
+    uint32_t *timeout_ms = &session->client->config.timeout_ms;
+    *timeout_ms = *timeout_ms < SHORT_CALL_TIMEOUT_MS ? *timeout_ms : SHORT_CALL_TIMEOUT_MS;
+}
+
 int session_open(struct session *session, const struct arguments *arguments)
 {
     *session = (struct session){.arguments = arguments};
@@ -30,6 +38,7 @@ int session_open(struct session *session, const struct arguments *arguments)
     if (arguments_number(arguments, "timeout-ms", 1, 3600000, CLIENT_TIMEOUT_MS_DEFAULT, &timeout_ms) != ERR_OK) {
         return VERB_USAGE;
     }
+    session->patience_ms = (uint32_t)timeout_ms;
     session->posix = posix_env_new(LOG_WARN);
     session->env = &session->posix->env;
     enum err err = runtime_loop_new(session->env->runtime, "client", &session->loop);

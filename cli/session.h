@@ -17,9 +17,10 @@ struct session {
     struct env *env;
     struct loop *loop;
     struct client *client;
-    bool is_interrupted; /* SIGINT or SIGTERM came: end soon, and in order */
-    /* Where a verb has something to finish when it is interrupted: the first signal sets this and ends no wait, the second
-     * does. NULL: the first one ends all waits. */
+    uint32_t patience_ms; /* --timeout-ms: how long to try, in one call or in several */
+    bool is_interrupted;  /* SIGINT or SIGTERM came: end soon, and in order */
+    /* Where a verb has something to finish when it is interrupted: the first signal sets this and ends no wait, the
+     * second does. NULL: the first one ends all waits. */
     bool *interrupt_wakes;
     bool is_stopped; /* no wait will wait any more */
 };
@@ -27,6 +28,8 @@ struct session {
 /* VERB_OK, or an exit status after having said why. Nothing is connected yet. */
 int session_open(struct session *session, const struct arguments *arguments);
 void session_close(struct session *session);
+/* From now on one call gives up earlier than the whole, so that a broker that hangs can be left for another one. */
+void session_shorten_calls(struct session *session);
 /* Runs the loop until a callback has set *is_done, or a signal ends all waits. */
 void session_wait(struct session *session, const bool *is_done);
 void session_pause(struct session *session, uint64_t pause_ms);

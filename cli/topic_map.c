@@ -96,7 +96,7 @@ static uint64_t patience_ms(const struct session *session, int16_t error_code, b
     if (error_code == ERROR_UNKNOWN_TOPIC_OR_PARTITION) {
         return may_create ? TOPIC_MAP_CREATION_WAIT_MS : TOPIC_MAP_UNKNOWN_WAIT_MS;
     }
-    return error_code_is_retriable(error_code) ? session->client->config.timeout_ms : 0;
+    return error_code_is_retriable(error_code) ? session->patience_ms : 0;
 }
 
 int topic_map_open(struct session *session, struct topic_map *map, const char *name, bool may_create)
@@ -111,7 +111,7 @@ int topic_map_open(struct session *session, struct topic_map *map, const char *n
         }
         uint64_t spent_ms = session_now_ms(session) - begin_ms;
         if (err != ERR_OK) {
-            if (!client_may_recover(session->client, err) || spent_ms >= session->client->config.timeout_ms) {
+            if (!client_may_recover(session->client, err) || spent_ms >= session->patience_ms) {
                 return session_fail(session);
             }
         } else if (spent_ms >= patience_ms(session, error_code, may_create)) {

@@ -1,7 +1,8 @@
 /* topic_map: where the partitions of one topic are led, as the cluster's Metadata tells it.
  *
  * Shape:     partitions in the order of their numbers, without gaps: partitions[i].index == i.
- * Errors:    topic_map_open ends in an exit status, after having said why; topic_map_load gives codes for those who retry.
+ * Errors:    topic_map_open ends in an exit status, after having said why; topic_map_load gives codes for those who
+ *            retry.
  * Ownership: topic_map_done frees the partitions; the name is borrowed.
  * Threads:   the main thread.
  */
@@ -34,13 +35,14 @@ struct topic_map {
 /* Asks once. *ret_error_code is the topic's; the map changes only when that is NONE. */
 enum err topic_map_load(struct session *session, struct topic_map *map, bool may_create,
                         int16_t *ret_error_code) MUST_USE;
-/* Asks until the topic is known, and makes sense of it when it is not. `may_create`: the cluster may create it, where its
- * settings say so. Returns an exit status. */
+/* Asks until the topic is known, and makes sense of it when it is not. `may_create`: the cluster may create it,
+ * where its settings say so. Returns an exit status. */
 int topic_map_open(struct session *session, struct topic_map *map, const char *name, bool may_create);
-/* Takes the partitions of a description that was got otherwise. ERR_MALFORMED when the numbers are not 0, 1, 2, ...: whoever relied on it
- * would write to the wrong partition. */
+/* Takes the partitions of a description that was got otherwise. ERR_MALFORMED when the numbers are not 0, 1, 2, ...:
+ * whoever relied on it would write to the wrong partition. */
 enum err topic_map_take(struct topic_map *map, const struct metadata_response_topic *topic) MUST_USE;
-/* Says that there is no such topic, and which name is near; internal topics are nobody's slip of the finger. VERB_FAILED. */
+/* Says that there is no such topic, and which name is near; internal topics are nobody's slip of the finger.
+ * VERB_FAILED. */
 int topic_map_complain_unknown(struct session *session, const char *name);
 void topic_map_done(struct topic_map *map);
 

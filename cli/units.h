@@ -1,7 +1,7 @@
 /* units: what people write for times and sizes, as the numbers that settings take.
  *
- * Shape:     "7d", "12h", "30m", "10s", "250ms" for milliseconds; "64KiB", "512MiB", "1GiB", "10kB", "1GB" for bytes; plain
- *            numbers stay as they are. Which of the two applies is told by the setting's name.
+ * Shape:     "7d", "12h", "30m", "10s", "250ms" for milliseconds; "64KiB", "512MiB", "1GiB", "10kB", "1GB" for
+ *            bytes; plain numbers stay as they are. Which of the two applies is told by the setting's name.
  * Errors:    ERR_INVALID for anything else, and for what does not fit into 63 bits.
  * Threads:   pure.
  */
