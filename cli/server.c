@@ -1,5 +1,4 @@
-/* The node as a process: everything here is wiring. The main thread is the broker's home loop; HTTP runs on it too.
- * */
+/* The node as a process: everything here is wiring. The main thread is the broker's home loop, HTTP on it too. */
 #include "cli/server.h"
 
 #include "broker/broker.h"
