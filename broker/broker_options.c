@@ -6,6 +6,7 @@
 #include "common/check.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Acted on; or accepted, and said to be without effect where it is set. */
 #define ACTED_ON true
@@ -235,6 +236,16 @@ static enum err check_roles(const struct broker_options *options, struct option_
         return refuse(ret_problem,
                       "controller.quorum.voters: a quorum of several nodes does not exist yet; name this node "
                       "alone, or nobody");
+    }
+    /* Before a directory is made or locked; the form of the rest is the controller's matter. */
+    char *end = NULL;
+    long voter_id = strtol(options->controller_quorum_voters, &end, 10);
+    if (*end == '@' && voter_id != options->node_id) {
+        (void)snprintf(ret_problem->text, sizeof(ret_problem->text),
+                       "controller.quorum.voters names node %ld, but this is node %d: a node whose controller runs "
+                       "elsewhere arrives with the next release; name this node, or leave it unset",
+                       voter_id, options->node_id);
+        return ERR_UNSUPPORTED;
     }
     return ERR_OK;
 }

@@ -9,6 +9,7 @@
 #include "broker/replica/log_dirs.h"
 #include "broker/replica/partition_set.h"
 #include "broker/replica/place_claims.h"
+#include "broker/replica/strays.h"
 #include "broker/worker.h"
 #include "common/check.h"
 #include "common/logger.h"
@@ -117,6 +118,11 @@ static enum err start_controller(struct broker *broker, struct option_problem *r
 static enum err open_state(struct broker *broker, int64_t *ret_previous_epoch, struct option_problem *ret_problem)
 {
     enum err err = log_dirs_open(broker->env, broker->options->log_dirs, &broker->log_dirs, ret_problem);
+    char known_cluster_id[LOG_DIR_CLUSTER_ID_BYTES];
+    if (err == ERR_OK && log_dirs_cluster_id(broker->log_dirs, known_cluster_id)) {
+        /* Before the controller writes to its log: directories that don't belong together stay as they are. */
+        err = log_dirs_check_identity(broker->log_dirs, known_cluster_id, broker->options->node_id, ret_problem);
+    }
     if (err == ERR_OK) {
         err = start_controller(broker, ret_problem);
     }
@@ -126,6 +132,7 @@ static enum err open_state(struct broker *broker, int64_t *ret_previous_epoch, s
     if (err != ERR_OK) {
         return err;
     }
+    broker->priv->strays = strays_find(broker->log_dirs, broker->env);
     bool is_clean = log_dirs_take_clean_marks(broker->log_dirs, ret_previous_epoch);
     log_info(broker->env->logger, "broker", "directories_open", "cluster_id=%s node_id=%d clean_stop=%s",
              broker->priv->cluster_id, broker->options->node_id, is_clean ? "yes" : "no");
@@ -268,6 +275,9 @@ static void on_registered(void *ctx)
         broker_begin_stop(broker); /* asked to stop meanwhile */
         return;
     }
+    (void)strays_set_aside(priv->strays, metadata_follow_image(broker->metadata_follow), broker->options->node_id);
+    strays_free(priv->strays);
+    priv->strays = NULL;
     struct listener_targets targets = {
         .admission = priv->admission, .sets = priv->sets, .loops = priv->loops, .metrics = priv->home_metrics};
     for (size_t i = 0; i < BROKER_LISTENERS_MAX; i++) {
@@ -371,6 +381,7 @@ void broker_unmake(struct broker *broker)
     metadata_follow_free(broker->metadata_follow);
     checkpointer_free(priv->checkpointer);
     place_claims_free(priv->places);
+    strays_free(priv->strays);
     controller_free(broker->controller);
     if (broker->worker_count > 0) {
         memory_budget_done(&priv->budget);

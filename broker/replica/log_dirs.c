@@ -99,14 +99,24 @@ bool log_dirs_cluster_id(const struct log_dirs *dirs, char ret_cluster_id[LOG_DI
     return false;
 }
 
-enum err log_dirs_identify(struct log_dirs *dirs, const char *cluster_id, int32_t node_id,
-                           struct option_problem *ret_problem)
+enum err log_dirs_check_identity(const struct log_dirs *dirs, const char *cluster_id, int32_t node_id,
+                                 struct option_problem *ret_problem)
 {
     for (size_t i = 0; i < dirs->dir_count; i++) {
         enum err err = log_dir_check_identity(dirs->dirs[i], cluster_id, node_id, ret_problem);
         if (err != ERR_OK) {
             return err;
         }
+    }
+    return ERR_OK;
+}
+
+enum err log_dirs_identify(struct log_dirs *dirs, const char *cluster_id, int32_t node_id,
+                           struct option_problem *ret_problem)
+{
+    enum err checked = log_dirs_check_identity(dirs, cluster_id, node_id, ret_problem);
+    if (checked != ERR_OK) {
+        return checked;
     }
     for (size_t i = 0; i < dirs->dir_count; i++) {
         if (log_dir_meta(dirs->dirs[i])->exists) {

@@ -27,7 +27,10 @@ void log_dirs_close(struct log_dirs *dirs);
 
 /* The identity that the directories carry; false when all are new. */
 bool log_dirs_cluster_id(const struct log_dirs *dirs, char ret_cluster_id[LOG_DIR_CLUSTER_ID_BYTES]);
-/* Refuses directories of another cluster or node; gives new ones their identity. */
+/* Refuses directories of another cluster or node; new ones pass. Changes nothing. */
+enum err log_dirs_check_identity(const struct log_dirs *dirs, const char *cluster_id, int32_t node_id,
+                                 struct option_problem *ret_problem) MUST_USE;
+/* The same, and then gives new ones their identity. */
 enum err log_dirs_identify(struct log_dirs *dirs, const char *cluster_id, int32_t node_id,
                            struct option_problem *ret_problem) MUST_USE;
 

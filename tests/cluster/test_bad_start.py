@@ -104,7 +104,6 @@ def test_bad_environment(place):
     assert 'no option "MOLDAU_NO_SUCH"' in place.refused(environment={"MOLDAU_NO_SUCH": "1"})
 
 
-@LEAVES_TRACES
 def test_another_nodes_controller(place):
     assert "names node 2, but this is node 1" in place.refused_with(controller__quorum__voters="2@127.0.0.1:9093")
 
@@ -163,10 +162,9 @@ def test_directory_that_cannot_be_written(place):
     assert "can't make the directory /proc/moldau: " in place.refused_with(log__dirs="/proc/moldau")
 
 
-@LEAVES_TRACES
 def test_directory_of_another_node_or_cluster(place):
     first, second = place.formed("first"), place.formed("second")
-    assert "belongs to node 1, but node.id is 7: set node.id=1" in place.refused_with(log__dirs=first, node__id=7)
+    assert "belongs to node 1, this is node 7; set node.id=1" in place.refused_with(log__dirs=first, node__id=7)
     assert re.search(r"second belongs to cluster \S{22}, this is cluster \S{22}; set log.dirs to a directory of this cluster",
                      place.refused_with(log__dirs=f"{first},{second}"))
 
