@@ -1,7 +1,8 @@
-/* terminal: what the command line reads: standard input or a file, without blocking its loop, and whether people look on.
+/* terminal: what the command line reads: standard input or a file, without blocking its loop, and whether people
+ * look on.
  *
- * Shape:     a terminal, a pipe or a socket is watched and read when it has something; a regular file (or a device that can't
- *            be watched) always has.
+ * Shape:     a terminal, a pipe or a socket is watched and read when it has something; a regular file (or a device
+ *            that can't be watched) always has.
  * Errors:    ERR_END behind the last byte; others as the system says.
  * Ownership: terminal_input_close closes a file that was opened, never standard input.
  * Threads:   the loop's own.
