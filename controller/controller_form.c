@@ -150,16 +150,20 @@ static enum err check_identity(const struct controller *controller, struct optio
     return ERR_OK;
 }
 
+static enum err refuse_lost(const struct controller_options *options, struct option_problem *problem)
+{
+    return say(problem, ERR_INVALID,
+               "the log directory %s belongs to cluster %s, but %s holds no metadata: it was lost or "
+               "metadata.log.dir points elsewhere; restore it (a new cluster is only formed with empty directories)",
+               options->known_cluster_dir, options->known_cluster_id, options->metadata_dir);
+}
+
 static enum err form(struct controller *controller, const char *directory, const char *address,
                      struct option_problem *problem)
 {
     const struct controller_options *options = &controller->options;
     if (options->known_cluster_id != NULL) {
-        return say(
-            problem, ERR_INVALID,
-            "the log directory %s belongs to cluster %s, but %s holds no metadata: it was lost or "
-            "metadata.log.dir points elsewhere; restore it (a new cluster is only formed with empty directories)",
-            options->known_cluster_dir, options->known_cluster_id, options->metadata_dir);
+        return refuse_lost(options, problem);
     }
     struct quorum_identity *identity = &controller->identity;
     *identity = (struct quorum_identity){.node_id = options->node_id};
@@ -186,7 +190,13 @@ enum err controller_form(struct controller *controller, char **ret_log_directory
     }
     char *directory = mem_format("%s/" CONTROLLER_DIRECTORY_NAME, controller->options.metadata_dir);
     bool exists = false;
-    err = lock_directory(controller, ret_problem);
+    if (controller->options.known_cluster_id != NULL &&
+        quorum_log_exists(controller->env->fs, directory, &exists) == ERR_OK && !exists) {
+        err = refuse_lost(&controller->options, ret_problem); /* before anything is made or locked */
+    }
+    if (err == ERR_OK) {
+        err = lock_directory(controller, ret_problem);
+    }
     if (err == ERR_OK && quorum_log_exists(controller->env->fs, directory, &exists) != ERR_OK) {
         err = say(ret_problem, ERR_IO, "can't look into %s", directory);
     }

@@ -198,7 +198,6 @@ def test_damaged_directories(place):
     assert "nothing was changed" in damaged(quorum_log, lambda content: content[:0x90] + b"XXXX" + content[0x94:])
 
 
-@LEAVES_TRACES
 def test_metadata_that_was_lost(place):
     good = place.formed("good")
     shutil.rmtree(good / "__cluster_metadata")
