@@ -242,6 +242,11 @@ enum err log_dir_take_clean_mark(struct log_dir *dir, int64_t *ret_broker_epoch)
         err = ERR_OK;
     }
     bytebuf_done(&text);
+    /* A killed process leaves names and bytes that everybody sees and no disk has: what is built on them now must not lose its
+     * ground in a power failure later. */
+    if (err == ERR_OK && !dir->was_clean) {
+        err = file_sync_fs(dir->lock);
+    }
     if (err == ERR_OK) {
         *ret_broker_epoch = dir->was_clean ? broker_epoch : LOG_DIR_NO_BROKER_EPOCH;
     }

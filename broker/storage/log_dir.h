@@ -63,7 +63,8 @@ enum err log_dir_check_identity(const struct log_dir *dir, const char *cluster_i
 enum err log_dir_form(struct log_dir *dir, const char *cluster_id, int32_t node_id, const struct uuid *directory_id,
                       struct option_problem *ret_problem) MUST_USE;
 
-/* Reads and removes the clean-shutdown mark (durably). *ret_broker_epoch is LOG_DIR_NO_BROKER_EPOCH after an unclean stop. */
+/* Before any log is opened. Reads and removes the clean-shutdown mark (durably); without one, syncs the file system, because
+ * what a killed process left may be in the page cache only. *ret_broker_epoch is LOG_DIR_NO_BROKER_EPOCH after an unclean stop. */
 enum err log_dir_take_clean_mark(struct log_dir *dir, int64_t *ret_broker_epoch) MUST_USE;
 /* After every log is closed and every checkpoint written. */
 enum err log_dir_put_clean_mark(struct log_dir *dir, int64_t broker_epoch) MUST_USE;

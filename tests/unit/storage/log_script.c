@@ -247,6 +247,19 @@ static enum err step_maintain(struct log_script *script)
     return ERR_OK;
 }
 
+/* As the broker does every few seconds; the rows may be older than what happens before the next set. */
+static enum err step_checkpoint(struct log_script *script)
+{
+    struct harness *harness = script->harness;
+    struct log_checkpoint_row row;
+    struct log_checkpoint *checkpoint = log_checkpoint_new(harness->dir);
+    partition_log_checkpoint(harness->log, &row);
+    log_checkpoint_add(checkpoint, HARNESS_TOPIC, 0, &row);
+    enum err err = log_checkpoint_write(checkpoint);
+    log_checkpoint_free(checkpoint);
+    return err;
+}
+
 static enum err step_reopen(struct log_script *script)
 {
     struct harness *harness = script->harness;
@@ -282,7 +295,8 @@ enum err log_script_step(struct log_script *script)
            : draw < 89 ? step_truncate(script)
            : draw < 90 ? step_discard(script)
            : draw < 93 ? step_delete(script)
-           : draw < 96 ? step_maintain(script)
+           : draw < 95 ? step_maintain(script)
+           : draw < 97 ? step_checkpoint(script)
                        : step_reopen(script);
 }
 

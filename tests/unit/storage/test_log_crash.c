@@ -43,6 +43,22 @@ static void end_run(struct run *run)
     fs_sim_free(run->sim);
 }
 
+/* What recovery reported must be on the disk: the power goes again at once. */
+static void lose_power_again(const struct fs_sim *recovered, const struct harness *first)
+{
+    struct fs_sim *sim = fs_sim_clone(recovered);
+    struct harness harness;
+    fs_sim_crash(sim, FS_SIM_CRASH_LOSE, 1);
+    harness_init(&harness, sim, NULL, HARNESS_DIR);
+    harness.settings = first->settings;
+    assert_int_equal(harness_start(&harness), ERR_OK);
+    assert_int_equal(harness_open(&harness), ERR_OK);
+    assert_int_equal(partition_log_end_offset(harness.log), partition_log_end_offset(first->log));
+    assert_int_equal(partition_log_start_offset(harness.log), partition_log_start_offset(first->log));
+    harness_done(&harness);
+    fs_sim_free(sim);
+}
+
 static void recover_from(const struct run *run, enum fs_sim_crash_mode mode, uint64_t crash_seed)
 {
     struct fs_sim *sim = fs_sim_clone(run->sim);
@@ -56,6 +72,7 @@ static void recover_from(const struct run *run, enum fs_sim_crash_mode mode, uin
     assert_int_equal(err, ERR_OK);
     err = harness_open(&harness);
     if (err == ERR_OK) {
+        lose_power_again(sim, &harness);
         log_script_check_recovered(&script, mode != FS_SIM_CRASH_KILL);
         /* And it works: another epoch, another record. */
         script.epoch++;
