@@ -28,6 +28,7 @@ enum broker_state { BROKER_NEW, BROKER_STARTING, BROKER_READY, BROKER_FAILED, BR
 
 struct checkpointer;
 struct place_claims;
+struct strays;
 struct registration;
 
 /* One worker's way of telling home that a part of it has ended. */
@@ -58,6 +59,7 @@ struct broker_private {
     struct metric_set *home_metrics;
     struct checkpointer *checkpointer;
     struct place_claims *places;
+    struct strays *strays; /* between the opening of the directories and the registration */
     struct registration *registration;
     bool is_registering; /* a stop waits until it is decided: requests to the controller can't be taken back */
     char cluster_id[64];

@@ -133,6 +133,11 @@ void metadata_follow_on_applied(struct metadata_follow *follow, struct worker *w
     }
 }
 
+const struct image *metadata_follow_image(const struct metadata_follow *follow)
+{
+    return follow->image;
+}
+
 int64_t metadata_follow_applied_offset(const struct metadata_follow *follow)
 {
     return atomic_load(&follow->applied_offset);

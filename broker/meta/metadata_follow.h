@@ -15,6 +15,7 @@
 #include "common/seam/loop.h"
 
 struct broker;
+struct image;
 struct metadata_follow;
 struct worker;
 
@@ -37,6 +38,8 @@ void metadata_follow_stop(struct metadata_follow *follow, void (*done)(void *ctx
 /* After the workers have ended. */
 void metadata_follow_free(struct metadata_follow *follow);
 
+/* The newest metadata that was handed to the workers; NULL before the first. Borrowed, home only. */
+const struct image *metadata_follow_image(const struct metadata_follow *follow);
 /* Everything up to here is applied by all workers of this node. */
 int64_t metadata_follow_applied_offset(const struct metadata_follow *follow);
 /* Runs wait->task on wait->loop once `wait->offset` is applied; inline when it is already. */

@@ -241,6 +241,13 @@ static enum error_code partition_append_to_log(struct partition *partition, stru
     return partition_refusal_code(partition, ret_result->refusal, append->message);
 }
 
+/* The client's timeout is for other replicas; the own disk gets its time also from one that gives none, as in Kafka. */
+static uint64_t partition_append_patience(const struct partition *partition, const struct partition_append *append)
+{
+    bool is_own_disk = append->acks == APPEND_ACKS_LEADER || partition->replica_count == 1;
+    return is_own_disk && append->timeout_us < PARTITION_DISK_WAIT_US ? PARTITION_DISK_WAIT_US : append->timeout_us;
+}
+
 void partition_append(struct partition *partition, struct partition_append *append)
 {
     append->partition = partition;
@@ -272,7 +279,7 @@ void partition_append(struct partition *partition, struct partition_append *appe
     partition_append_wait(
         append->acks == APPEND_ACKS_LEADER ? &partition->counted_waiters : &partition->committed_waiters, append);
     struct loop *loop = partition->set->worker->loop;
-    loop_timer_set(loop, &append->timer, loop_now_us(loop) + append->timeout_us);
+    loop_timer_set(loop, &append->timer, loop_now_us(loop) + partition_append_patience(partition, append));
 }
 
 int64_t partition_read_end(const struct partition *partition, bool is_read_committed)

@@ -41,6 +41,8 @@ enum append_acks {
     APPEND_ACKS_ALL = -1,
 };
 
+/* How long an append waits for this broker's own sync at least. */
+#define PARTITION_DISK_WAIT_US 30000000u
 #define PARTITION_MESSAGE_BYTES 224
 
 /* One append under way: the internal call that serves produce, coordinators and controllers alike. Zero it, fill the first

@@ -193,14 +193,15 @@ static bool partition_opening_is_lost(struct partition_opening *opening)
 {
     struct log_checkpoint_row row;
     log_dir_checkpoint_row(opening->dir, opening->id.topic, opening->id.partition_index, &row);
-    if (opening->is_made_now || row.recovery_point_offset <= 0) {
+    int64_t held_offset =
+        row.recovery_point_offset > row.high_watermark ? row.recovery_point_offset : row.high_watermark;
+    if (opening->is_made_now || held_offset <= 0) {
         return false; /* a row that is there belongs to an older topic of the name */
     }
     (void)snprintf(opening->problem.text, sizeof(opening->problem.text),
                    "the directory of %s-%" PRId32 " is missing in %s although it held records up to offset %" PRId64
                    "; put it back and start again, or delete the topic",
-                   opening->id.topic, opening->id.partition_index, log_dir_path(opening->dir),
-                   row.recovery_point_offset);
+                   opening->id.topic, opening->id.partition_index, log_dir_path(opening->dir), held_offset);
     return true;
 }
 

@@ -204,3 +204,33 @@ def test_old_records_share_a_segment(folder):
             send_fetch(connection, "t", {0: 0}, wait_ms=0, min_bytes=0)
             assert len(receive_fetch(connection)[0][2]) == 20
         assert len(list((node.data / "t-0").glob("*.log"))) == 1
+
+
+def test_lost_and_foreign_partition_directories(folder):
+    """A directory that is gone is told of, never replaced by an empty log; one that no topic owns is set aside (R9)."""
+    with Node(folder / "node") as node:
+        node.start()
+        for name in ("kept", "lost"):
+            create(node, name)
+            with Connection(node.bootstrap) as connection:
+                assert produce(connection, name, {0: Batch([b"x"]).encode()}) == {0: 0}
+        node.stop()
+        (node.data / "lost-0").rename(node.data / "nobodys-0")
+        node.start()
+        node.wait_log(r"partition_offline topic=lost .*the directory of lost-0 is missing .*records up to offset 1")
+        with Connection(node.bootstrap) as connection:
+            assert produce(connection, "kept", {0: Batch([b"x"]).encode()}) == {0: 0}
+            assert produce(connection, "lost", {0: Batch([b"x"]).encode()}) == {0: 56}  # KAFKA_STORAGE_ERROR
+        strays = [entry.name for entry in node.data.iterdir() if entry.name.startswith("nobodys-0")]
+        assert len(strays) == 1 and strays[0].endswith("-stray")
+        assert not (node.data / "lost-0").exists()
+
+
+def test_the_own_disk_gets_its_time(folder):
+    """A client's timeout is for other replicas: with timeout 0 a write to the only one is acknowledged, as by Kafka."""
+    with Node(folder / "node") as node:
+        node.start()
+        create(node, "t")
+        with Connection(node.bootstrap) as connection:
+            for acks in (1, -1):
+                assert produce(connection, "t", {0: Batch([b"x"]).encode()}, acks=acks, timeout_ms=0) == {0: 0}
