@@ -108,8 +108,11 @@ def metadata_creates(side, version):
     name = side.name("new")
     asked = {"Topics": [{"Name": name}]}
     side.call("Metadata", version, asked, label="first")
-    found = wait_until(lambda: next((topic for topic in side.ask("Metadata", 13, asked)["Topics"] if topic["ErrorCode"] == 0 and topic["Partitions"]), 0),
-                       20, f"{name} to be created")
+
+    def created():
+        topic = side.ask("Metadata", 13, asked)["Topics"][0]
+        return topic if topic["ErrorCode"] == 0 and topic["Partitions"] else None
+    found = wait_until(created, 20, f"{name} to be created")
     side.learn_id(name, found["TopicId"])
     side.wait_usable(name, 1)
     side.call("Metadata", version, asked, label="later")

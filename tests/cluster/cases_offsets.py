@@ -33,7 +33,8 @@ def list_offsets(side, version):
     twice = [{"PartitionIndex": 0, "Timestamp": -1}, {"PartitionIndex": 0, "Timestamp": -2}]
     side.call("ListOffsets", version, {"ReplicaId": -1, "Topics": [{"Name": topic, "Partitions": twice}]}, label="twice")
     for label, name in (("unknown topic", side.name("unknown")), ("bad name", "bad name")):
-        side.call("ListOffsets", version, {"ReplicaId": -1, "Topics": [{"Name": name, "Partitions": [{"PartitionIndex": 0, "Timestamp": -1}]}]}, label=label)
+        asked = [{"Name": name, "Partitions": [{"PartitionIndex": 0, "Timestamp": -1}]}]
+        side.call("ListOffsets", version, {"ReplicaId": -1, "Topics": asked}, label=label)
     side.call("ListOffsets", version, {"ReplicaId": -1, "Topics": []}, label="nothing")
 
 
