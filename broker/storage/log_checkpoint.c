@@ -78,7 +78,9 @@ enum err log_checkpoint_write(struct log_checkpoint *checkpoint)
     if (err == ERR_OK) {
         err = fs_sync_dir(checkpoint->dir->env->fs, checkpoint->dir->path);
     }
-    if (err != ERR_OK) {
+    if (err == ERR_OK) {
+        atomic_store(&checkpoint->dir->written_generation, checkpoint->generation);
+    } else {
         log_dir_fail(checkpoint->dir, "write checkpoints", err);
     }
     return err;

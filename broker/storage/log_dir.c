@@ -152,6 +152,7 @@ static void load_checkpoints(struct log_dir *dir)
         dir->row_generation = generations[i] < dir->row_generation ? generations[i] : dir->row_generation;
     }
     atomic_init(&dir->generation, newest);
+    atomic_init(&dir->written_generation, dir->row_generation);
 }
 
 enum err log_dir_open(struct env *env, const char *path, struct log_dir **ret_dir, struct option_problem *ret_problem)
@@ -303,6 +304,11 @@ void log_dir_fail(struct log_dir *dir, const char *what, enum err err)
 bool log_dir_is_failed(const struct log_dir *dir)
 {
     return atomic_load_explicit(&dir->is_failed, memory_order_relaxed);
+}
+
+uint64_t log_dir_written_generation(const struct log_dir *dir)
+{
+    return atomic_load(&dir->written_generation);
 }
 
 uint64_t log_dir_generation(const struct log_dir *dir)

@@ -102,6 +102,9 @@ bool log_dir_is_failed(const struct log_dir *dir);
 /* Number of the newest checkpoint set that may have been collected already; see docs/storage_format.md, marks. */
 uint64_t log_dir_generation(const struct log_dir *dir);
 
+/* Number of the newest checkpoint set that is on the disk as a whole. */
+uint64_t log_dir_written_generation(const struct log_dir *dir);
+
 /* Bytes of the file system that holds the directory (DescribeLogDirs). */
 enum err log_dir_space(struct log_dir *dir, uint64_t *ret_total_bytes, uint64_t *ret_usable_bytes) MUST_USE;
 

@@ -28,7 +28,8 @@ struct log_dir {
     bool was_clean;
     atomic_bool is_failed;
     atomic_uint_fast64_t generation;
-    uint64_t row_generation; /* of the files read at the start: the oldest of the three */
+    atomic_uint_fast64_t written_generation; /* no older set is on the disk any more */
+    uint64_t row_generation;                 /* of the files read at the start: the oldest of the three */
     struct offset_checkpoint recovery_points;
     struct offset_checkpoint high_watermarks;
     struct offset_checkpoint log_starts;

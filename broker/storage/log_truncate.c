@@ -271,6 +271,9 @@ static void truncation_start(struct partition_log *log)
     struct log_truncation *change = log->change;
     log->is_change_running = true;
     change->marks = log->marks;
+    if (log_dir_written_generation(log->dir) > change->marks.cap_generation) {
+        change->marks.cap_offset = LOG_MARKS_CAP_NONE; /* the sets that it was about are gone */
+    }
     change->marks.cap_generation = log_dir_generation(log->dir);
     change->kept_base_offset = log->segments[log_state_find_segment(log, change->offset)]->base_offset;
     change->settings = log->settings;
