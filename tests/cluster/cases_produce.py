@@ -20,6 +20,7 @@ def produce(side, version):
     topic = side.topic("t", partitions=2)
     for acks in (1, -1):
         side.produce(version, topic, (0, Batch([b"a", b"b"])), acks=acks, label=f"acks {acks}")
+        side.produce(version, topic, (0, Batch([b"in no time"])), acks=acks, TimeoutMs=0, label=f"acks {acks}, timeout 0")
     side.produce(version, topic, (0, Batch([b"c"])), (1, Batch([b"d"])), label="two partitions")
     side.produce(version, topic, (0, Batch([b"e", b"f"], codec="gzip")), label="gzip")
     side.produce(version, topic, (0, Batch([b"g"], base_offset=77, leader_epoch=55)), label="base offset and epoch of its own")
