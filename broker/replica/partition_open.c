@@ -30,6 +30,8 @@ static void partition_opened(struct partition *partition)
 {
     struct partition_set *set = partition->set;
     if (partition->opening_offset >= 0) {
+        /* The first of several has a next one: for the analyser, which does not know the list. */
+        CHECK(partition != set->opening || partition->prev == partition || partition->next != NULL);
         DL_DELETE(set->opening, partition);
         partition->opening_offset = -1;
         partition_set_report_applied(set);
