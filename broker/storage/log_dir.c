@@ -177,6 +177,7 @@ enum err log_dir_open(struct env *env, const char *path, struct log_dir **ret_di
         log_dir_close(dir);
         return err;
     }
+    dir->was_new = !dir->meta.exists;
     load_checkpoints(dir);
     *ret_dir = dir;
     return ERR_OK;
@@ -245,7 +246,7 @@ enum err log_dir_take_clean_mark(struct log_dir *dir, int64_t *ret_broker_epoch)
     bytebuf_done(&text);
     /* A killed process leaves names and bytes that everybody sees and no disk has: what is built on them now must not lose its
      * ground in a power failure later. */
-    if (err == ERR_OK && !dir->was_clean) {
+    if (err == ERR_OK && !dir->was_clean && !dir->was_new) {
         err = file_sync_fs(dir->lock);
     }
     if (err == ERR_OK) {

@@ -26,6 +26,7 @@ struct log_dir {
     struct file *lock;
     struct log_dir_meta meta;
     bool was_clean;
+    bool was_new; /* no identity when it was opened: nothing in it that could be lost */
     atomic_bool is_failed;
     atomic_uint_fast64_t generation;
     atomic_uint_fast64_t written_generation; /* no older set is on the disk any more */
