@@ -148,7 +148,8 @@ static enum err write_batches(struct partition_log *log, struct span bytes, int6
     note_boundary(log, log->log_end_offset, pos);
     log->appended_ms = now_ms;
     log->bytes_since_marks += bytes.bytes;
-    if (log->bytes_since_marks >= LOG_MARKS_INTERVAL_BYTES) {
+    /* Not with durability=cached: the marks would force bytes to the disk that the kernel writes when it likes. */
+    if (log->bytes_since_marks >= LOG_MARKS_INTERVAL_BYTES && log->settings.durability == DURABILITY_SYNCED) {
         log->are_marks_wanted = true;
     }
     if (log->settings.durability == DURABILITY_SYNCED || log->are_marks_wanted || log->are_epochs_unsaved) {
