@@ -26,8 +26,8 @@
 #define ROUNDS_DEFAULT 100
 
 enum way { WAY_NONE, WAY_SERIAL, WAY_THREADS_4, WAY_THREADS_8, WAY_SYNCFS, WAY_JOURNAL };
-static const char *const way_names[] = {"cached (no sync)", "fdatasync serial", "fdatasync 4 threads",
-                                        "fdatasync 8 threads", "syncfs", "journal"};
+static const char *const way_names[] = {"cached (no sync)",    "fdatasync serial", "fdatasync 4 threads",
+                                        "fdatasync 8 threads", "syncfs",           "journal"};
 
 struct bench {
     int files[FILES_MAX];
@@ -206,8 +206,8 @@ static void measure_files(struct bench *bench, bool is_rename, bool is_busy, siz
         usleep(500);
         unlink(is_rename ? to : from);
     }
-    print_row(is_rename ? (is_busy ? "rename, syncs beside" : "rename") : (is_busy ? "create, syncs beside" : "create"), 1,
-              samples, rounds, cpu_us() - cpu_before);
+    print_row(is_rename ? (is_busy ? "rename, syncs beside" : "rename") : (is_busy ? "create, syncs beside" : "create"),
+              1, samples, rounds, cpu_us() - cpu_before);
     if (is_busy) {
         pthread_mutex_lock(&beside_mutex);
         is_beside_ended = true;
