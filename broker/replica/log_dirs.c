@@ -7,44 +7,89 @@
 #include <stdio.h>
 #include <string.h>
 
-static enum err log_dirs_check_distinct(struct env *env, const struct log_dirs *dirs, const char *path,
-                                        struct option_problem *ret_problem)
+/* The entries of log.dirs, and what each is called in full. */
+struct log_dirs_entries {
+    char *copy; /* that `paths` point into */
+    const char *paths[LOG_DIRS_MAX];
+    char *full_names[LOG_DIRS_MAX];
+    size_t count;
+};
+
+static void log_dirs_entries_done(struct log_dirs_entries *entries)
 {
-    char *real = NULL;
-    enum err err = fs_real_path(env->fs, path, &real);
-    if (err != ERR_OK) {
-        return ERR_OK; /* not there yet: it can't be one of the others */
+    for (size_t i = 0; i < entries->count; i++) {
+        mem_free(entries->full_names[i]);
     }
-    for (size_t i = 0; i < dirs->dir_count && err == ERR_OK; i++) {
-        char *other = NULL;
-        if (fs_real_path(env->fs, log_dir_path(dirs->dirs[i]), &other) == ERR_OK && strcmp(real, other) == 0) {
-            (void)snprintf(ret_problem->text, sizeof(ret_problem->text),
-                           "log.dirs names one directory twice: %s and %s are the same; give each entry its own",
-                           log_dir_path(dirs->dirs[i]), path);
-            err = ERR_INVALID;
-        }
-        mem_free(other);
-    }
-    mem_free(real);
-    return err;
+    mem_free(entries->copy);
 }
 
-static enum err log_dirs_open_one(struct env *env, struct log_dirs *dirs, const char *path,
-                                  struct option_problem *ret_problem)
+/* One name for one directory, also when it does not exist yet: then its parent's name in full, and its own. */
+static char *log_dirs_full_name(struct env *env, const char *path)
 {
-    if (dirs->dir_count == LOG_DIRS_MAX) {
+    char *full_name = NULL;
+    if (fs_real_path(env->fs, path, &full_name) == ERR_OK) {
+        return full_name;
+    }
+    size_t bytes = strlen(path);
+    while (bytes > 1 && path[bytes - 1] == '/') {
+        bytes--;
+    }
+    char *trimmed = mem_format("%.*s", (int)bytes, path);
+    char *slash = strrchr(trimmed, '/');
+    const char *name = slash == NULL ? trimmed : slash + 1;
+    char *parent_path = slash == NULL ? mem_strdup(".") : mem_format("%.*s", (int)(slash + 1 - trimmed), trimmed);
+    char *parent = NULL;
+    if (fs_real_path(env->fs, parent_path, &parent) == ERR_OK) {
+        full_name = mem_format("%s/%s", parent, name);
+        mem_free(parent);
+    } else {
+        full_name = mem_strdup(trimmed); /* log_dir_open will say what is wrong with it */
+    }
+    mem_free(parent_path);
+    mem_free(trimmed);
+    return full_name;
+}
+
+static enum err log_dirs_add_entry(struct env *env, struct log_dirs_entries *entries, const char *path,
+                                   struct option_problem *ret_problem)
+{
+    if (entries->count == LOG_DIRS_MAX) {
         (void)snprintf(ret_problem->text, sizeof(ret_problem->text),
                        "log.dirs has more than %d directories; name fewer", LOG_DIRS_MAX);
         return ERR_LIMIT;
     }
-    enum err err = log_dirs_check_distinct(env, dirs, path, ret_problem);
-    if (err != ERR_OK) {
-        return err;
+    entries->paths[entries->count] = path;
+    char *full_name = log_dirs_full_name(env, path);
+    entries->full_names[entries->count++] = full_name;
+    for (size_t i = 0; i + 1 < entries->count; i++) {
+        if (strcmp(entries->full_names[i], full_name) == 0) {
+            (void)snprintf(ret_problem->text, sizeof(ret_problem->text),
+                           "log.dirs names one directory twice: %s and %s are the same; give each entry its own",
+                           entries->paths[i], path);
+            return ERR_INVALID;
+        }
     }
-    struct log_dir *dir = NULL;
-    err = log_dir_open(env, path, &dir, ret_problem);
-    if (err == ERR_OK) {
-        dirs->dirs[dirs->dir_count++] = dir;
+    return log_dir_inspect(env, path, ret_problem);
+}
+
+/* Looks at every entry before the first is made or locked: a start that is refused leaves no trace. */
+static enum err log_dirs_look(struct env *env, const char *paths, struct log_dirs_entries *entries,
+                              struct option_problem *ret_problem)
+{
+    char *rest = NULL;
+    enum err err = ERR_OK;
+    *entries = (struct log_dirs_entries){.copy = mem_strdup(paths)};
+    for (char *path = strtok_r(entries->copy, ",", &rest); path != NULL && err == ERR_OK;
+         path = strtok_r(NULL, ",", &rest)) {
+        path += strspn(path, " \t");
+        if (path[0] != '\0') {
+            err = log_dirs_add_entry(env, entries, path, ret_problem);
+        }
+    }
+    if (err == ERR_OK && entries->count == 0) {
+        (void)snprintf(ret_problem->text, sizeof(ret_problem->text),
+                       "log.dirs is empty; name at least one directory, as in log.dirs=./moldau-data");
+        err = ERR_INVALID;
     }
     return err;
 }
@@ -52,22 +97,14 @@ static enum err log_dirs_open_one(struct env *env, struct log_dirs *dirs, const 
 enum err log_dirs_open(struct env *env, const char *paths, struct log_dirs **ret_dirs,
                        struct option_problem *ret_problem)
 {
+    struct log_dirs_entries entries;
     struct log_dirs *dirs = MEM_NEW(struct log_dirs);
-    char *copy = mem_strdup(paths);
-    char *rest = NULL;
-    enum err err = ERR_OK;
-    for (char *path = strtok_r(copy, ",", &rest); path != NULL && err == ERR_OK; path = strtok_r(NULL, ",", &rest)) {
-        path += strspn(path, " \t");
-        if (path[0] != '\0') {
-            err = log_dirs_open_one(env, dirs, path, ret_problem);
-        }
+    enum err err = log_dirs_look(env, paths, &entries, ret_problem);
+    for (size_t i = 0; i < entries.count && err == ERR_OK; i++) {
+        err = log_dir_open(env, entries.paths[i], &dirs->dirs[i], ret_problem);
+        dirs->dir_count += err == ERR_OK ? 1 : 0;
     }
-    mem_free(copy);
-    if (err == ERR_OK && dirs->dir_count == 0) {
-        (void)snprintf(ret_problem->text, sizeof(ret_problem->text),
-                       "log.dirs is empty; name at least one directory, as in log.dirs=./moldau-data");
-        err = ERR_INVALID;
-    }
+    log_dirs_entries_done(&entries);
     if (err != ERR_OK) {
         log_dirs_close(dirs);
         return err;

@@ -80,7 +80,6 @@ static enum err inspect(struct env *env, const char *path, struct log_dir_meta *
     return err;
 }
 
-/* The new directory's own name must outlive a power loss too. */
 /* The name is made durable also when it is there: an earlier process may have died between making and syncing it, and a power
  * loss would take the whole directory. A parent that can't be opened was not made by us. */
 static enum err make_dir(struct log_dir *dir)
@@ -153,6 +152,13 @@ static void load_checkpoints(struct log_dir *dir)
     }
     atomic_init(&dir->generation, newest);
     atomic_init(&dir->written_generation, dir->row_generation);
+}
+
+enum err log_dir_inspect(struct env *env, const char *path, struct option_problem *ret_problem)
+{
+    struct log_dir_meta meta = {0};
+    bool exists = false;
+    return inspect(env, path, &meta, &exists, ret_problem);
 }
 
 enum err log_dir_open(struct env *env, const char *path, struct log_dir **ret_dir, struct option_problem *ret_problem)

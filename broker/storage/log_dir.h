@@ -44,6 +44,8 @@ struct log_dir_partition {
     struct uuid topic_id; /* zero when partition.metadata is missing or damaged: treat as stray */
 };
 
+/* Only looks: refuses with a sentence what log_dir_open would refuse for what is there already. Changes nothing. */
+enum err log_dir_inspect(struct env *env, const char *path, struct option_problem *ret_problem) MUST_USE;
 /* Checks and locks the directory (made when missing, with parents not), reads its identity. Refuses with a sentence: not a
  * directory, not writable, locked by another process, files in it that are not ours, damaged meta.properties. */
 enum err log_dir_open(struct env *env, const char *path, struct log_dir **ret_dir,

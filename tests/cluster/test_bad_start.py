@@ -13,8 +13,6 @@ from cluster import Node, free_port, program
 from waiting import stretched
 
 SECONDS_MAX = 20  # a start that is refused takes milliseconds
-# Refused with the right sentence, but a directory, a lock file or an entry of the metadata log stays behind.
-LEAVES_TRACES = pytest.mark.xfail(strict=True, raises=AssertionError, reason="known defect: something is made before all has been checked")
 
 
 def tree(folder):
@@ -139,7 +137,6 @@ def test_directory_of_apache_kafka(place):
     assert "kafka/meta.properties is not a meta.properties that Moldau wrote" in place.refused_with(log__dirs="kafka")
 
 
-@LEAVES_TRACES
 def test_good_directory_beside_a_bad_one(place):
     """The good one must not be made or locked for good when the node can't start."""
     (place.folder / "photos").mkdir()
