@@ -191,7 +191,7 @@ def test_damaged_directories(place):
     assert "copy/meta.properties is not a meta.properties that Moldau wrote" in damaged(good / "meta.properties", lambda _: b"garbage\n")
     assert "copy/meta.properties is not a meta.properties that Moldau wrote" in damaged(good / "meta.properties", lambda _: b"")
     assert "identity is damaged (its checksum does not fit)" in damaged(
-        quorum_log.parent / "identity", lambda content: content[:40] + b"X" + content[41:])
+        quorum_log.parent / "identity", lambda content: content[:40] + bytes([content[40] ^ 0x55]) + content[41:])
     assert "nothing was changed" in damaged(quorum_log, lambda content: content[:0x90] + b"XXXX" + content[0x94:])
 
 
