@@ -18,6 +18,7 @@ void memory_budget_init(struct memory_budget *budget, size_t limit_bytes, unsign
 {
     CHECK(limit_bytes > 0 && queue_count > 0);
     budget->limit_bytes = limit_bytes;
+    budget->reserve_bytes = limit_bytes >= MEMORY_RESERVE_LIMIT_MIN ? limit_bytes / 8 : 0;
     atomic_init(&budget->used_bytes, 0);
     atomic_init(&budget->next_ticket, 0);
     atomic_init(&budget->waiting_queues, 0);
@@ -49,11 +50,17 @@ void memory_queue_init(struct memory_queue *queue, struct memory_budget *budget,
     budget->queues[index] = queue;
 }
 
+static bool is_small(const struct memory_budget *budget, size_t bytes)
+{
+    return budget->reserve_bytes > 0 && bytes <= MEMORY_SMALL_BYTES;
+}
+
 static bool admit(struct memory_budget *budget, size_t bytes)
 {
+    size_t limit_bytes = budget->limit_bytes - (is_small(budget, bytes) ? 0 : budget->reserve_bytes);
     size_t used_bytes = atomic_load(&budget->used_bytes);
     do {
-        bool is_fitting = bytes <= budget->limit_bytes && used_bytes <= budget->limit_bytes - bytes;
+        bool is_fitting = bytes <= limit_bytes && used_bytes <= limit_bytes - bytes;
         if (used_bytes != 0 && !is_fitting) {
             return false;
         }
@@ -125,7 +132,8 @@ static void queue_woken(struct loop_task *task)
 
 bool memory_try_take(struct memory_queue *queue, size_t bytes)
 {
-    return atomic_load(&queue->budget->waiting_queues) == 0 && admit(queue->budget, bytes);
+    bool may_pass = is_small(queue->budget, bytes) || atomic_load(&queue->budget->waiting_queues) == 0;
+    return may_pass && admit(queue->budget, bytes);
 }
 
 void memory_wait(struct memory_queue *queue, struct memory_waiter *waiter, size_t bytes)

@@ -3,7 +3,8 @@
  *
  * Shape:     one budget per broker (an atomic count), one memory_queue per worker. A frame is admitted at once while
  *            nobody waits and it fits; otherwise its connection waits. Waiting connections of all workers are served
- *            strictly in the order of their tickets, so that a large frame is not starved by small ones.
+ *            strictly in the order of their tickets, so that a large frame is not starved by small ones. The last eighth is
+ *            for small frames, which do not queue: connections that announce much and send little can't shut the others out.
  * Units:     bytes. The whole frame is taken before its first byte is stored: what was admitted can always complete.
  * Errors:    none. A frame larger than the limit is admitted when nothing else is held.
  * Ownership: waiters are members of their owners, borrowed while they wait.
@@ -18,10 +19,15 @@
 
 #include <stdatomic.h>
 
+/* A frame of at most this many bytes may use the reserve. Budgets too small to be divided have none. */
+#define MEMORY_SMALL_BYTES 65536u
+#define MEMORY_RESERVE_LIMIT_MIN (8u * 8u * MEMORY_SMALL_BYTES)
+
 struct memory_queue;
 
 struct memory_budget {
     size_t limit_bytes;
+    size_t reserve_bytes; /* of limit_bytes, for small frames */
     atomic_size_t used_bytes;
     atomic_uint_fast64_t next_ticket;
     atomic_uint waiting_queues; /* how many queues have a waiter */

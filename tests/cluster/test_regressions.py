@@ -1,5 +1,7 @@
 """What broke once, or was found before it could: each test names the symptom that it keeps away. Raw requests, so that a client library
 neither hides nor retries anything."""
+import contextlib
+import socket
 import struct
 import time
 
@@ -234,3 +236,18 @@ def test_the_own_disk_gets_its_time(folder):
         with Connection(node.bootstrap) as connection:
             for acks in (1, -1):
                 assert produce(connection, "t", {0: Batch([b"x"]).encode()}, acks=acks, timeout_ms=0) == {0: 0}
+
+
+def test_small_requests_pass_announced_large_ones(folder):
+    """Connections that announce 100 MiB each and send none of it held up everybody else for a minute."""
+    with Node(folder / "node") as node:
+        node.start()
+        host, port = node.bootstrap.split(":")
+        with contextlib.ExitStack() as greedy:
+            for _ in range(20):
+                plain = greedy.enter_context(socket.create_connection((host, int(port)), timeout=10))
+                plain.sendall(struct.pack(">i", 100 << 20) + b"\0" * 100)
+            wait_until(lambda: answers_metadata(node.bootstrap), 20, "a metadata request is answered")
+            with Connection(node.bootstrap) as connection:
+                connection.send_frame(connection.header(DESCRIBE_LOG_DIRS, 1, False) + struct.pack(">i", -1))
+                assert connection.receive_frame()

@@ -83,6 +83,34 @@ static void limit_holds(void **state)
     stop(&fixture);
 }
 
+/* Connections that announce much and send little held up everybody else: small frames have a reserve of their own. */
+static void small_frames_pass_large_ones_that_wait(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    size_t limit_bytes = MEMORY_RESERVE_LIMIT_MIN;
+    size_t large_bytes = limit_bytes - limit_bytes / 8;
+    start(&fixture, limit_bytes);
+    struct test_waiter *grants[WAITERS_MAX];
+    unsigned grant_count = 0;
+    assert_true(memory_try_take(&fixture.queues[0], large_bytes));
+    assert_false(memory_try_take(&fixture.queues[1], MEMORY_SMALL_BYTES + 1)); /* the reserve is not for it */
+    struct test_waiter large = {{.granted = note_grant}, 0, grants, &grant_count};
+    memory_wait(&fixture.queues[0], &large.waiter, large_bytes);
+    turn(&fixture);
+    size_t small_count = 0;
+    while (memory_try_take(&fixture.queues[1], MEMORY_SMALL_BYTES)) {
+        small_count++;
+    }
+    assert_int_equal(small_count, limit_bytes / 8 / MEMORY_SMALL_BYTES); /* the limit holds */
+    memory_give(&fixture.queues[1], small_count * MEMORY_SMALL_BYTES);
+    memory_give(&fixture.queues[0], large_bytes);
+    turn(&fixture);
+    assert_int_equal(grant_count, 1);
+    memory_give(&fixture.queues[0], large_bytes);
+    stop(&fixture);
+}
+
 /* A large frame that came first is served before small ones that would fit, also those of another worker. */
 static void waiters_are_served_in_the_order_of_arrival(void **state)
 {
@@ -184,6 +212,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(limit_holds),
+        cmocka_unit_test(small_frames_pass_large_ones_that_wait),
         cmocka_unit_test(waiters_are_served_in_the_order_of_arrival),
         cmocka_unit_test(cancelling_wakes_the_next),
         cmocka_unit_test(random_histories_keep_order_and_limit),
