@@ -149,6 +149,17 @@ static void fetch_deadline(struct loop_timer *timer)
     }
 }
 
+/* Nobody waits for the answer any more, so what it holds should not wait either. A session of another worker is left to its
+ * deadline: only that worker may end it, and the answer could be under way already. */
+static void fetch_abandoned(struct request *request)
+{
+    struct fetch *fetch = request->handler_state;
+    if (fetch->home == request->worker && fetch->may_wait) {
+        loop_timer_cancel(fetch->home->loop, &fetch->timer);
+        fetch_deadline(&fetch->timer);
+    }
+}
+
 static void fetch_begin(struct loop_task *task)
 {
     struct fetch *fetch = CONTAINER_OF(task, struct fetch, move_task);
@@ -188,5 +199,7 @@ void handle_fetch(struct request *request)
     fetch->home = fetch->message->session_id > FETCH_SESSION_NONE
                       ? broker->workers[(unsigned)fetch->message->session_id % broker->worker_count]
                       : request->worker;
+    request->handler_state = fetch;
+    request->on_abandoned = fetch_abandoned;
     fetch_move(fetch, request->worker, fetch->home, fetch_begin);
 }

@@ -45,7 +45,10 @@ struct request {
     struct arena arena;   /* for the decoded message and the response */
     const void *message;  /* decoded request struct of the API */
     uint64_t received_us; /* monotonic, when the frame was complete */
-    uint64_t sequence;    /* place of the reply among those of the connection */
+    void *handler_state;  /* the handler's own, for on_abandoned */
+    /* Set by a handler that waits for long: the connection is gone, the answer is for nobody: end soon. May reply inside. */
+    void (*on_abandoned)(struct request *request);
+    uint64_t sequence; /* place of the reply among those of the connection */
     bool is_replied;
 };
 

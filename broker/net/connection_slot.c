@@ -163,6 +163,8 @@ void connection_abandon_slots(struct connection *connection)
         if (slot->is_done) {
             reply_output_done(&slot->output);
             set_memory(slot, 0);
+        } else if (slot->request.on_abandoned != NULL) {
+            slot->request.on_abandoned(&slot->request);
         }
     }
 }

@@ -1,14 +1,16 @@
 """What broke once, or was found before it could: each test names the symptom that it keeps away. Raw requests, so that a client library
 neither hides nor retries anything."""
 import contextlib
+import re
 import socket
 import struct
 import time
+import urllib.request
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
-from cluster import Node, answers_metadata
+from cluster import Node, answers_metadata, free_port
 from kafka_wire import Connection
 from record_batch import Batch, describe
 from waiting import wait_until
@@ -251,3 +253,21 @@ def test_small_requests_pass_announced_large_ones(folder):
             with Connection(node.bootstrap) as connection:
                 connection.send_frame(connection.header(DESCRIBE_LOG_DIRS, 1, False) + struct.pack(">i", -1))
                 assert connection.receive_frame()
+
+
+def test_a_fetch_whose_client_has_gone_ends(folder):
+    """It waited, and held its memory, for as long as its client had wanted: up to 10 minutes."""
+    port = free_port()
+    with Node(folder / "node", {"http.listener": f"127.0.0.1:{port}"}) as node:
+        node.start()
+        create(node, "t")
+
+        def waiting():
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+                return int(re.search(r"^moldau_requests_in_flight (\d+)$", page.read().decode(), re.M).group(1))
+
+        wait_until(lambda: waiting() == 0, 20, "nothing is under way")
+        with Connection(node.bootstrap) as connection:
+            send_fetch(connection, "t", {0: 0}, wait_ms=600000, min_bytes=1)
+            wait_until(lambda: waiting() == 1, 20, "the fetch waits")
+        wait_until(lambda: waiting() == 0, 20, "the fetch has ended with its connection")
