@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -53,6 +54,7 @@ struct posix_loop {
     char padding[64]; /* what other threads write stays off the cache lines above */
     _Atomic(struct loop_task *) posted;
     atomic_bool is_stop_requested;
+    atomic_uint posters_count; /* threads inside of posix_post */
 };
 
 static struct posix_loop *loop_of(struct loop *loop)
@@ -107,6 +109,8 @@ static void posix_post(struct loop *base, struct loop_task *task)
     struct posix_loop *loop = loop_of(base);
     CHECK(!task->is_queued);
     task->is_queued = true;
+    /* Counted before the task can be taken: whoever takes it may free the loop while we have yet to wake it. */
+    atomic_fetch_add_explicit(&loop->posters_count, 1, memory_order_relaxed);
     struct loop_task *head = atomic_load_explicit(&loop->posted, memory_order_relaxed);
     do {
         task->next = head == loop_sleeping(loop) ? NULL : head;
@@ -117,6 +121,7 @@ static void posix_post(struct loop *base, struct loop_task *task)
         ssize_t written_bytes = write(loop->wake_fd, &one, sizeof(one));
         CHECK(written_bytes == (ssize_t)sizeof(one) || errno == EAGAIN); /* EAGAIN: woken already */
     }
+    atomic_fetch_sub_explicit(&loop->posters_count, 1, memory_order_release); /* the last touch of the loop */
 }
 
 static void job_done(struct loop_task *task)
@@ -435,6 +440,9 @@ void posix_loop_free(struct loop *base)
         loop_drain_jobs(loop);
     }
     CHECK(loop->jobs_running_count == 0);
+    while (atomic_load_explicit(&loop->posters_count, memory_order_acquire) > 0) {
+        sched_yield(); /* between a post and its wake: an instant */
+    }
     loop->is_ended = true;
     loop_run_end_hooks(loop);
     posix_watch_free(loop->timer_watch);
