@@ -3,6 +3,7 @@
 Needs the script ../shared/kafka/kafka (MOLDAU_KAFKA names another place), Java, and once the network for its jars, which stay in
 ${TMPDIR:-/tmp}/kafka-ref/lib.
 """
+import contextlib
 import os
 import shutil
 import signal
@@ -68,7 +69,8 @@ class Reference:
             self.child.wait(stretched(60))
             self.child = None
         elif self.pid is not None:
-            os.kill(self.pid, kind)
+            with contextlib.suppress(ProcessLookupError):  # gone by itself: what is wanted
+                os.kill(self.pid, kind)
             wait_until(lambda: not Path(f"/proc/{self.pid}").exists(), 60, "Kafka to stop")
         self.pid = None
 
