@@ -56,6 +56,7 @@ enum controller_request_kind {
     CONTROLLER_HEARTBEAT,    /* a registered broker: it applied its registration, it wants to leave: heartbeat */
     CONTROLLER_PRODUCER_IDS, /* a block of producer ids: producer_ids */
     CONTROLLER_STATUS,       /* facts for people and metrics: status */
+    CONTROLLER_ALTER_ISR,    /* a leader's proposals for the ISR of many partitions: alter_isr */
 };
 
 /* Forwarded request of CreateTopics, DeleteTopics, CreatePartitions, AlterConfigs or IncrementalAlterConfigs (KIP-590). */
@@ -112,6 +113,33 @@ struct controller_producer_ids {
     int32_t count;
 };
 
+struct controller_isr_member {
+    int32_t broker_id;
+    int64_t broker_epoch; /* of the incarnation that is in sync */
+};
+
+/* The sender leads the partition in leader_epoch and proposes its next ISR; it changes nothing by itself before the metadata says so
+ * (correctness.md 4, traps 3 and 4). */
+struct controller_isr_change {
+    struct uuid topic_id;
+    int32_t partition_index;
+    int32_t leader_epoch;
+    int32_t partition_epoch; /* that the proposal builds on */
+    bool is_recovered;       /* KIP-704: an unclean leader has recovered */
+    uint32_t isr_count;      /* <= IMAGE_REPLICAS_MAX */
+    const struct controller_isr_member *isr; /* with the leader itself */
+    int16_t code;                            /* result: a Kafka error code */
+};
+
+#define CONTROLLER_ISR_CHANGES_MAX 10000
+
+struct controller_alter_isr {
+    int32_t broker_id;
+    int64_t broker_epoch;
+    struct controller_isr_change *changes; /* the caller's array until on_done */
+    uint32_t change_count;                 /* <= CONTROLLER_ISR_CHANGES_MAX */
+};
+
 struct controller_status {
     bool is_active;
     uint64_t raft_id;
@@ -143,6 +171,7 @@ struct controller_request {
         struct controller_heartbeat heartbeat;
         struct controller_producer_ids producer_ids;
         struct controller_status status;
+        struct controller_alter_isr alter_isr;
     };
 
     /* results */

@@ -21,6 +21,7 @@ struct env {
     struct net *net;
     struct runtime *runtime;
     struct logger *logger;
+    const char *boot_id; /* of the machine since its last start; NULL: not known. Another one: its page cache was lost */
 };
 
 #endif
