@@ -38,6 +38,14 @@ static void posix_attach(struct socket *base, struct loop *loop, socket_ready_fn
     socket->watch = posix_watch_new(loop, socket->fd, socket_on_event, socket);
 }
 
+static void posix_detach(struct socket *base)
+{
+    struct posix_socket *socket = socket_of(base);
+    CHECK(socket->watch != NULL);
+    posix_watch_free(socket->watch);
+    socket->watch = NULL;
+}
+
 static void posix_watch_events(struct socket *base, unsigned events)
 {
     CHECK(socket_of(base)->watch != NULL);
@@ -143,6 +151,7 @@ static void posix_socket_close(struct socket *base)
 
 static const struct socket_ops posix_socket_ops = {
     .attach = posix_attach,
+    .detach = posix_detach,
     .watch = posix_watch_events,
     .read = posix_read,
     .writev = posix_writev,

@@ -1,15 +1,16 @@
 /* net: the only way to sockets. Byte streams that are never waited for: a call does what is possible now or says
  * ERR_WOULD_BLOCK, and the loop reports when the socket is ready.
  *
- * Shape:     listener -> accepted sockets; connect -> socket. A new socket belongs to no loop until socket_attach.
+ * Shape:     listener -> accepted sockets; connect -> socket. A new socket belongs to no loop until socket_attach, and to none
+ *            again after socket_detach.
  *            Readiness is level-triggered: on_ready runs in every iteration in which a watched event is possible, once
  *            for both directions or once for each.
  * Errors:    read: ERR_END at the peer's orderly end; ERR_RESET and others when the connection is lost. Nothing else
  *            happens to the socket by itself: its owner closes it. The loss of a connection is told once, to
  *            whichever of read and write comes first; later reads may then say ERR_END.
  * Ownership: socket_close frees the socket; no callback follows it, also when called from its own callback.
- * Threads:   a socket is used only by the thread of the loop that it is attached to. Between accept (or connect) and
- *            attach it may be handed to another thread.
+ * Threads:   a socket is used only by the thread of the loop that it is attached to. While it
+ *            is attached to none it may be handed to another thread.
  * Source:    design.md 3, 13 (plain events, own writev and sendfile), ADR-0005.
  */
 #ifndef COMMON_SEAM_NET_H
@@ -54,6 +55,7 @@ struct net {
 
 struct socket_ops {
     void (*attach)(struct socket *socket, struct loop *loop, socket_ready_fn on_ready, void *ctx);
+    void (*detach)(struct socket *socket);
     void (*watch)(struct socket *socket, unsigned events);
     enum err (*read)(struct socket *socket, void *ret_bytes, size_t bytes, size_t *ret_read_bytes);
     enum err (*writev)(struct socket *socket, const struct span *spans, size_t count, size_t *ret_written_bytes);
@@ -95,10 +97,17 @@ static inline void net_connect(struct net *net, struct loop *loop, const char *h
     net->ops->connect(net, loop, host, port, timeout_us, on_connected, ctx);
 }
 
-/* Gives the socket to `loop`; called once, on that loop's thread. Nothing is watched at first. */
+/* Gives the socket to `loop`, on that loop's thread; it belongs to no other. Nothing is watched at first. */
 static inline void socket_attach(struct socket *socket, struct loop *loop, socket_ready_fn on_ready, void *ctx)
 {
     socket->ops->attach(socket, loop, on_ready, ctx);
+}
+
+/* Takes the socket from its loop, on that loop's thread: no callback follows, what has arrived stays, and it may be handed to
+ * another thread and attached to its loop. */
+static inline void socket_detach(struct socket *socket)
+{
+    socket->ops->detach(socket);
 }
 
 /* Sets which events are reported: a union of enum net_event, 0 for none. Cheap when nothing changes. */

@@ -207,6 +207,14 @@ static void sim_attach(struct socket *socket, struct loop *loop, socket_ready_fn
     sim_watch_start(&end->watch, loop);
 }
 
+static void sim_detach(struct socket *socket)
+{
+    struct sim_end *end = end_of(socket);
+    CHECK(!end->is_gone && end->on_ready != NULL);
+    end->on_ready = NULL;
+    sim_watch_stop(&end->watch);
+}
+
 static void sim_watch_events(struct socket *socket, unsigned events)
 {
     struct sim_end *end = end_of(socket);
@@ -348,6 +356,7 @@ static void sim_close(struct socket *socket)
 
 static const struct socket_ops sim_socket_ops = {
     .attach = sim_attach,
+    .detach = sim_detach,
     .watch = sim_watch_events,
     .read = sim_read,
     .writev = sim_writev,
