@@ -3,7 +3,8 @@
  * Shape:     connecting -> hello sent -> UP -> lost -> (backoff: RPC_BACKOFF_MIN_US doubling to RPC_BACKOFF_MAX_US, with jitter) -> connecting.
  *            A dialer made with is_once tries once and tells the outcome (a probe).
  * Errors:    on_down says why: ERR_REFUSED (nobody listens at the address), ERR_TIMEOUT, ERR_RESET, ERR_END, ERR_MALFORMED,
- *            ERR_INVALID (refused by the server: `text` is its sentence).
+ *            ERR_INVALID (refused by the server: `text` is its sentence), ERR_UNSUPPORTED (another version), ERR_CANCELLED (the loop
+ *            has ended; nothing follows).
  * Ownership: the maker owns the dialer; the dialer owns the link. The link given to on_up is borrowed until on_down.
  *            rpc_dial_free: no callback follows, also when called from one; a connect under way is dropped when it ends.
  * Threads:   those of its loop.
@@ -24,13 +25,14 @@ struct rpc_dial;
 
 struct rpc_dial_events {
     void *ctx;
-    /* Fills what is sent this time; zeroed but for the kind given at creation. */
+    /* Fills what is sent this time; zeroed but for the kind given at creation. May not free the dialer, as the others may. */
     void (*on_hello)(void *ctx, struct rpc_hello *ret_hello);
-    /* The link is up; rpc_link_peer has the server's hello. */
+    /* The link is up; rpc_link_peer has the server's hello. Its events are the dialer's: don't set them. A server closes a
+     * probe behind its answer: on_down(ERR_END, true) follows unless the dialer is freed. */
     void (*on_up)(void *ctx, struct rpc_link *link);
     void (*on_frame)(void *ctx, const struct rpc_frame *frame);
     void (*on_drained)(void *ctx); /* may be NULL */
-    /* was_up: the link that on_up gave is gone (already freed); else: an attempt has failed. */
+    /* was_up: the link that on_up gave is gone (already freed); else: an attempt has failed. `text` is never NULL. */
     void (*on_down)(void *ctx, enum err err, bool was_up, const char *text);
 };
 
@@ -52,7 +54,7 @@ struct rpc_link *rpc_dial_link(struct rpc_dial *dial);
 void rpc_dial_set_address(struct rpc_dial *dial, const char *host, uint16_t port);
 /* Tries now instead of waiting for the backoff. */
 void rpc_dial_hurry(struct rpc_dial *dial);
-/* Drops the link, as if it had been lost without a word, and connects anew. */
+/* Drops the link, as if it had been lost (on_down does not come), and connects anew at once; also a dialer made with is_once. */
 void rpc_dial_redo(struct rpc_dial *dial);
 void rpc_dial_free(struct rpc_dial *dial);
 

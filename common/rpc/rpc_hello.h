@@ -46,9 +46,16 @@ struct rpc_answer {
     char refusal[RPC_REFUSAL_BYTES]; /* "": welcome; else a sentence */
 };
 
+/* Encoding appends. ERR_LIMIT: the authentication is too long, or the buffer is full; it is then as before. A text that is
+ * longer than its place in the struct (without a terminator) is cut. */
 enum err rpc_hello_encode(const struct rpc_hello *hello, struct bytebuf *bytes) MUST_USE;
+/* Of exactly one message. */
 enum err rpc_hello_decode(struct span bytes, struct rpc_hello *ret_hello) MUST_USE;
 enum err rpc_answer_encode(const struct rpc_answer *answer, struct bytebuf *bytes) MUST_USE;
 enum err rpc_answer_decode(struct span bytes, struct rpc_answer *ret_answer) MUST_USE;
+
+#define RPC_HELLO_PREFIX_BYTES 8u /* the same in all versions */
+/* How long the message is that begins so. ERR_INCOMPLETE: RPC_HELLO_PREFIX_BYTES are needed; ERR_MALFORMED: no node speaks so. */
+enum err rpc_hello_peek(struct span bytes, size_t *ret_message_bytes) MUST_USE;
 
 #endif
