@@ -92,8 +92,16 @@ def fetch_waits(side, version):
     timed("no partitions", MaxWaitMs=30000, MinBytes=1, below=10)
     writer = threading.Thread(target=_produce_when_asked, args=(side, topic))
     writer.start()
-    timed("woken by a produce", (0, 1), MaxWaitMs=30000, MinBytes=1, below=10)
+    timed("woken by a produce", (0, 1), MaxWaitMs=30000, MinBytes=1, below=10, keep=_without_marks)
     writer.join()
+
+
+def _without_marks(answer):
+    """Kafka may wake the fetch by the append itself and then names the high watermark from before it: sometimes 1, sometimes 2."""
+    for topic in answer["Responses"]:
+        for partition in topic["Partitions"]:
+            del partition["HighWatermark"], partition["LastStableOffset"]
+    return answer
 
 
 def _produce_when_asked(side, topic):
