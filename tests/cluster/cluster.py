@@ -6,7 +6,7 @@
         node.kill(); node.start()         # the same port and data again
                                           # leaving: SIGTERM, exit status 0, a log without alarms
 
-MOLDAU_BIN names the program (default build/moldau). `Cluster` holds several nodes; `External` stands for a broker that somebody else
+MOLDAU_BIN names the program (default build/moldau). Several nodes: replicated.Cluster. `External` stands for a broker that somebody else
 runs (pytest --external host:port), which can be used but not stopped.
 """
 import os
@@ -172,31 +172,6 @@ class Node:
                 print(f"---- log of the node at {self.bootstrap}\n{self.log_tail(60)}")
             if not os.environ.get("MOLDAU_KEEP"):
                 shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class Cluster:
-    """Nodes 1 to `count` that share settings; one node is what a node without voters forms."""
-
-    def __init__(self, folder, count=1, settings=None):
-        self.nodes = [Node(Path(folder) / str(node_id), settings, node_id=node_id) for node_id in range(1, count + 1)]
-
-    @property
-    def bootstrap(self):
-        return ",".join(node.bootstrap for node in self.nodes)
-
-    def start(self):
-        for node in self.nodes:
-            node.start(wait=False)
-        for node in self.nodes:
-            node.wait_ready()
-        return self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        for node in self.nodes:
-            node.__exit__(*error)
 
 
 def cpu_seconds(pid):

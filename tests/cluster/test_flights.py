@@ -6,13 +6,14 @@ import subprocess
 import time
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import flights
 import reference as kafka
 from cluster import Node
 from flight_check import assert_clean
+from reading import read_by_assign
 from waiting import stretched
 
 PARTITIONS, KILLS = 6, 5
@@ -71,25 +72,6 @@ def produce_with_kills(node, topic, rows, kill_points):
     return done
 
 
-def read_by_assign(bootstrap, topic):
-    """confluent-kafka with assign(): {partition: [(offset, key, value)]}, each partition to its end."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "not-used", "enable.auto.commit": False, "enable.partition.eof": True,
-                         "check.crcs": True})
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
-    read, at_end = {partition: [] for partition in range(PARTITIONS)}, set()
-    deadline = time.monotonic() + stretched(60)
-    while len(at_end) < PARTITIONS:
-        assert time.monotonic() < deadline, f"only partitions {at_end} were read to their end"
-        for message in consumer.consume(10_000, 0.2):
-            if message.error() is None:
-                read[message.partition()].append((message.offset(), message.key(), message.value()))
-            else:
-                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
-                at_end.add(message.partition())
-    consumer.close()
-    return read
-
-
 def read_by_kcat(bootstrap, topic):
     done = subprocess.run(["kcat", "-C", "-q", "-e", "-b", bootstrap, "-t", topic, "-o", "beginning", "-f", "%p\t%o\t%k\t%s\n"],
                           capture_output=True, timeout=stretched(60))
@@ -133,7 +115,7 @@ def test_flights_survive_kills(folder, durability):
         print(f"{len(rows)} rows, {KILLS} kills: {time.monotonic() - started:.1f} s")
         assert not done.failed, f"{len(done.failed)} rows were refused, such as {done.failed[:3]}"
         assert shutil.which("kcat"), "kcat is missing: deploy/install-deps --tests"
-        assert_clean(rows, done.places, read_by_assign(node.bootstrap, topic), "confluent-kafka with assign()")
+        assert_clean(rows, done.places, read_by_assign(node.bootstrap, topic, PARTITIONS), "confluent-kafka with assign()")
         by_kcat = read_by_kcat(node.bootstrap, topic)
         assert_clean(rows, done.places, by_kcat, "kcat")
         if kafka.missing() is None:

@@ -1,0 +1,163 @@
+"""Rows sent at a limited rate by an idempotent librdkafka producer with acks=all, in a thread of its own, and when each was acknowledged.
+
+    with Load(bootstrap, topic, rows, rate) as load:      # rows: (key, value) pairs, the value begins {"row":N
+        ...                                               # kill and restart what you like
+        load.finish()                                     # all sent and acknowledged, or AssertionError
+    load.acked, load.failed, load.gap_after(moment, partitions)
+"""
+import bisect
+import itertools
+import json
+import statistics
+import threading
+import time
+
+from confluent_kafka import Producer
+
+from waiting import stretched, wait_until
+
+# Answers that were on their way when a broker died are read by the client within this.
+LATE_ANSWER_SECONDS = 0.004
+STATISTICS_MS = 10
+CLIENT = {"enable.idempotence": True, "acks": "all", "linger.ms": 5, "message.timeout.ms": 200_000, "queue.buffering.max.messages": 100_000,
+          "reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 200, "retry.backoff.ms": 20, "retry.backoff.max.ms": 200,
+          "topic.metadata.refresh.interval.ms": 1000, "partitioner": "murmur2_random", "log_level": 0}
+
+
+def numbered_rows(keys=100):
+    """As many rows as anybody wants, in the form of the flights."""
+    for number in itertools.count():
+        yield b"key%d" % (number % keys), b'{"row":%d,"padding":"%s"}' % (number, b"x" * 100)
+
+
+class Load:
+    def __init__(self, bootstrap, topic, rows, rate, client=None):
+        self.topic, self.rate = topic, rate
+        self.sent, self.acked, self.failed = [], {}, []
+        self.ack_times = {}  # partition -> moments, ascending
+        self.unacked = {}  # partition -> rows handed over and not acknowledged; -1: not known yet
+        self._rows = iter(rows)
+        self._wish = None  # what to do as soon as requests are in flight
+        self._is_ending, self._is_done, self.problem = threading.Event(), threading.Event(), None
+        settings = {**CLIENT, "bootstrap.servers": bootstrap, "statistics.interval.ms": STATISTICS_MS, "stats_cb": self._on_statistics,
+                    **(client or {})}
+        self.producer = Producer(settings)
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    # ---- the thread ----
+    def _run(self):
+        try:
+            self._send_rows()
+            while self.producer.flush(0.1) > 0 and not self._gives_up():
+                pass
+        except BaseException as error:  # the test's thread reports it
+            self.problem = error
+        finally:
+            self._is_done.set()
+
+    def _gives_up(self):
+        return self._is_ending.is_set() and time.monotonic() > self._end_deadline
+
+    def _send_rows(self):
+        allowed, before = 0.0, time.monotonic()
+        for number, (key, value) in enumerate(self._rows):
+            while allowed < 1:
+                if self._is_ending.is_set():
+                    return
+                self.producer.poll(0.002)
+                now = time.monotonic()
+                # What could not be sent at its time is not made up for in one burst.
+                allowed, before = min(allowed + (now - before) * self.rate, self.rate / 20 + 1), now
+            allowed -= 1
+            self.sent.append((key, value))
+            while True:
+                try:
+                    self.producer.produce(self.topic, value, key, on_delivery=self._reporter(number))
+                    break
+                except BufferError:
+                    self.producer.poll(0.05)
+
+    def _reporter(self, number):
+        def report(error, message):
+            if error is not None:
+                self.failed.append((number, str(error)))
+                return
+            self.acked[number] = (message.partition(), message.offset())
+            self.ack_times.setdefault(message.partition(), []).append(time.monotonic())
+        return report
+
+    def _on_statistics(self, text):
+        wish = self._wish
+        if wish is None:
+            return
+        partitions = json.loads(text)["topics"].get(self.topic, {}).get("partitions", {})
+        wanted, act, done, result = wish
+        in_flight = {index: partitions[str(index)]["msgs_inflight"] for index in wanted if str(index) in partitions}
+        if any(in_flight.values()):
+            self._wish = None
+            act()
+            result["at"] = time.monotonic()
+            result["in_flight"] = {index: count for index, count in in_flight.items() if count}
+            done.set()
+
+    # ---- the test's thread ----
+    def when_in_flight(self, partitions, act, seconds=20):
+        """Calls `act` at a moment when rows of one of the partitions are in flight to their leader, by the client's own count.
+        Returns (moment after it, {partition: rows in flight})."""
+        done, result = threading.Event(), {}
+        self._wish = (list(partitions), act, done, result)
+        assert done.wait(stretched(seconds)), f"no request in flight to partitions {list(partitions)} within {stretched(seconds):.0f} s"
+        return result["at"], result["in_flight"]
+
+    def wait_acked(self, count, seconds=60):
+        wait_until(lambda: len(self.acked) >= count or self.problem, seconds, f"{count} acknowledged rows")
+        assert self.problem is None, self.problem
+
+    def wait_ack_on(self, partitions, after, seconds=30):
+        """Until each partition has acknowledged something after the moment."""
+        for partition in partitions:
+            wait_until(lambda: self.first_ack(partition, after) is not None, seconds, f"an acknowledgement on partition {partition}")  # noqa: B023
+
+    def finish(self, seconds=120):
+        """Every row is sent and acknowledged."""
+        assert self._is_done.wait(stretched(seconds)), f"{len(self.acked)} of {len(self.sent)} rows acknowledged in {stretched(seconds):.0f} s"
+        assert self.problem is None, self.problem
+        assert not self.failed, f"{len(self.failed)} rows were refused, such as {self.failed[:3]}"
+        assert len(self.acked) == len(self.sent)
+
+    def stop(self, seconds=30):
+        """Sends no more; what was sent is acknowledged."""
+        self._end_deadline = time.monotonic() + stretched(seconds)
+        self._is_ending.set()
+        self.finish(seconds + 5)
+
+    def first_ack(self, partition, after):
+        times = self.ack_times.get(partition, [])
+        at = bisect.bisect_right(times, after + LATE_ANSWER_SECONDS)
+        return times[at] if at < len(times) else None
+
+    def gap_after(self, moment, partitions):
+        """Seconds from the moment to the first acknowledgement, of the partition that waited longest; and which."""
+        waited = {partition: (self.first_ack(partition, moment) or float("inf")) - moment for partition in partitions}
+        slowest = max(waited, key=waited.get)
+        return waited[slowest], slowest
+
+    def longest_stall(self, partition, begin=0.0, end=float("inf")):
+        """The longest time between two acknowledgements of a partition."""
+        times = [moment for moment in self.ack_times.get(partition, []) if begin <= moment <= end]
+        return max((later - sooner for sooner, later in zip(times, times[1:])), default=0.0)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        if not self._is_done.is_set():
+            self._end_deadline = time.monotonic() + (stretched(20) if kind is None else 0)
+            self._is_ending.set()
+            self.thread.join(stretched(30))
+
+
+def show_seconds(name, values):
+    """One line with the median and the largest."""
+    print(f"{name}: median {statistics.median(values) * 1000:.0f} ms, maximum {max(values) * 1000:.0f} ms of {len(values)}")
