@@ -309,7 +309,13 @@ static void begin(struct partition_log *log, int64_t offset, bool drops_all, log
 void partition_log_truncate_to(struct partition_log *log, int64_t offset, log_done_fn done, void *ctx)
 {
     if (offset >= log->log_end_offset && log->phase == LOG_OPEN) {
-        log_sync_wait(log, LOG_NO_EPOCH, done, ctx); /* nothing to do; the answer comes from the loop */
+        /* No record goes. But an epoch that was begun here and wrote nothing does: else whoever led in it, and follows an older epoch's
+         * records now, would diverge from them for ever (trap 1; Kafka's UnifiedLog.truncateTo). */
+        if (offset == log->log_end_offset && epoch_cache_truncate_end(&log->epochs, offset)) {
+            log->are_epochs_unsaved = true;
+            log->appendable_epoch = LOG_NO_EPOCH;
+        }
+        log_sync_wait(log, LOG_NO_EPOCH, done, ctx); /* the answer comes from the loop */
         return;
     }
     begin(log, offset, offset < log->segments[0]->base_offset, done, ctx);

@@ -72,7 +72,8 @@ int64_t partition_log_epoch_start_offset(const struct partition_log *log, int32_
 /* Reads in order find their place faster when the last one is remembered: after a read that gave bytes. */
 void log_read_remember(struct partition_log *log, const struct log_read *read);
 
-/* Drops everything at or above `offset` (no-op at or above the log end), and the batch around it, into new files. A log start inside
+/* Drops everything at or above `offset`, and the batch around it, into new files; at the log end only leader epochs that begin there
+ * and have written nothing (no-op above). A log start inside
  * that batch moves back to its beginning. Appends and further changes get
  * ERR_BUSY until `done`. */
 void partition_log_truncate_to(struct partition_log *log, int64_t offset, log_done_fn done, void *ctx);

@@ -452,6 +452,32 @@ static void damage_below_what_was_synced_is_reported_not_cut(void **state)
     fs_sim_free(copy);
 }
 
+/* A leader that began an epoch, wrote nothing and lost the leadership follows the older epoch's records on: a truncation to its own end
+ * must drop the empty epoch, also over a restart (trap 1). */
+static void truncation_to_the_end_drops_an_epoch_without_records(void **state)
+{
+    struct harness *harness = begin(state);
+    struct append_result result;
+    assert_int_equal(harness_begin_epoch(harness, 4), ERR_OK);
+    struct batch_wish wish = {
+        .record_count = 10, .value_bytes = 10, .timestamp_ms = 1, .producer_id = -1, .leader_epoch = 4};
+    assert_int_equal(harness_append(harness, &wish, &result), ERR_OK);
+    assert_int_equal(harness_begin_epoch(harness, 5), ERR_OK);
+    assert_int_equal(partition_log_last_epoch(harness->log), 5);
+    assert_int_equal(harness_truncate_to(harness, 11), ERR_OK); /* above the end: nothing happens */
+    assert_int_equal(partition_log_last_epoch(harness->log), 5);
+    assert_int_equal(harness_truncate_to(harness, 10), ERR_OK);
+    assert_int_equal(partition_log_last_epoch(harness->log), 4);
+    assert_int_equal(partition_log_end_offset(harness->log), 10);
+    wish.leader_epoch = 5;
+    assert_int_equal(harness_append(harness, &wish, &result), ERR_STALE); /* that epoch must be begun again */
+    assert_int_equal(harness_stop(harness, false), ERR_OK);
+    assert_int_equal(harness_start(harness), ERR_OK);
+    assert_int_equal(harness_open(harness), ERR_OK);
+    assert_int_equal(partition_log_last_epoch(harness->log), 4);
+    assert_int_equal(partition_log_end_offset(harness->log), 10);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -461,6 +487,7 @@ int main(void)
         TEST(segments_roll_and_are_read_across),
         TEST(a_kill_loses_nothing_and_a_power_loss_only_what_was_not_synced),
         TEST(truncation_drops_records_epochs_and_producers),
+        TEST(truncation_to_the_end_drops_an_epoch_without_records),
         TEST(deleted_records_stay_deleted),
         TEST(old_segments_go_by_age_and_by_size),
         TEST(readers_of_committed_data_stop_at_open_transactions),
