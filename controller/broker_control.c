@@ -1,62 +1,75 @@
 #include "controller/broker_control.h"
 
 #include "controller/config_control.h"
-#include "controller/partition_control.h"
+#include "controller/partition_sweep.h"
 
 #include <inttypes.h>
 
-/* ---- what happens to a broker's partitions ---- */
+/* ---- leaving: what fencing, registration and an orderly end have in common ---- */
 
-/* Applied to every partition that has a replica on the broker. */
-typedef void (*partition_visit_fn)(void *ctx, const struct image_topic *topic, struct partition_draft *draft);
-
-static void visit_partitions(struct decision *decision, int32_t broker_id, partition_visit_fn visit, void *ctx)
+static void leave_partition(void *ctx, const struct image_topic *topic, struct partition_draft *draft)
 {
-    struct partition_draft draft;
-    for (uint32_t i = 0; i < image_topic_count(decision->image); i++) {
-        const struct image_topic *topic = image_topic_at(decision->image, i);
-        int64_t min_isr = -1; /* looked up once, and only for topics that the broker has */
-        for (uint32_t j = 0; j < topic->partition_count; j++) {
-            if (!image_partition_has_replica(topic->partitions[j], broker_id)) {
-                continue;
-            }
-            if (min_isr < 0) {
-                min_isr = config_control_topic_number(decision->image, topic->name, "min.insync.replicas",
-                                                      decision->defaults->min_insync_replicas);
-            }
-            partition_draft_init(&draft, topic->partitions[j], (int32_t)min_isr);
-            visit(ctx, topic, &draft);
-            (void)partition_draft_commit(&draft, decision->records, topic->id);
-        }
-    }
+    const struct sweep_fitness *fitness = (const struct sweep_fitness *)ctx;
+    partition_control_leave(draft, fitness->broker_id);
+    partition_control_elect(draft, sweep_fitness_of, fitness, true, sweep_allows_unclean(fitness->image, topic));
 }
 
-static bool allows_unclean(const struct image *image, const struct image_topic *topic)
+static void elect_where_needed(void *ctx, const struct image_topic *topic, struct partition_draft *draft)
 {
-    return config_control_topic_is(image, topic->name, "unclean.leader.election.enable", "true", false);
+    const struct sweep_fitness *fitness = (const struct sweep_fitness *)ctx;
+    partition_control_elect(draft, sweep_fitness_of, fitness, true, sweep_allows_unclean(fitness->image, topic));
 }
 
-/* Eligible: alive and not the one broker that goes, or also the one broker that comes. */
-struct eligibility {
-    const struct image *image;
-    int32_t broker_id;
-    bool is_coming;
-};
-
-static bool is_eligible(const void *ctx, int32_t broker_id)
+/* The first part of what one entry can't hold. Nobody may see a fenced broker that leads: until the last part it counts as
+ * leaving, so that it gets no leadership and comes into no ISR meanwhile. */
+static void drain(struct decision *decision, const struct image_broker *broker, struct decision_result *result)
 {
-    const struct eligibility *eligibility = (const struct eligibility *)ctx;
-    if (broker_id == eligibility->broker_id) {
-        return eligibility->is_coming;
+    if (!broker->is_shutting_down) {
+        meta_add_broker_state(decision->records, broker->id, broker->epoch, broker->is_fenced, true);
     }
-    const struct image_broker *broker = image_find_broker(eligibility->image, broker_id);
-    return broker != NULL && !broker->is_fenced && !broker->is_shutting_down;
+    result->is_partial = true;
+}
+
+/* Returns whether the broker is fenced with this entry (else with a later one). */
+static bool fence(struct decision *decision, const struct image_broker *broker, struct decision_result *result)
+{
+    struct sweep_fitness fitness = {decision->image, broker->id, ELECT_UNFIT};
+    struct partition_sweep sweep = {.decision = decision, .visit = leave_partition, .ctx = &fitness};
+    partition_sweep_broker(&sweep, broker->id);
+    if (sweep.is_partial) {
+        drain(decision, broker, result);
+        return false;
+    }
+    meta_add_broker_state(decision->records, broker->id, broker->epoch, true, broker->is_shutting_down);
+    return true;
+}
+
+static bool refuse_stale(struct decision *decision, int32_t broker_id, int64_t broker_epoch,
+                         struct decision_result *result)
+{
+    return decision_refuse(decision, result, ERROR_STALE_BROKER_EPOCH,
+                           "Broker %" PRId32 " is not registered with epoch %" PRId64
+                           ": another process has registered under this node.id, or the broker was unregistered.",
+                           broker_id, broker_epoch);
+}
+
+bool broker_control_fence(struct decision *decision, int32_t broker_id, int64_t broker_epoch,
+                          struct decision_result *ret_result)
+{
+    const struct image_broker *broker = image_find_broker(decision->image, broker_id);
+    if (broker == NULL || broker->epoch != broker_epoch) {
+        return refuse_stale(decision, broker_id, broker_epoch, ret_result);
+    }
+    if (!broker->is_fenced) {
+        (void)fence(decision, broker, ret_result);
+    }
+    return true;
 }
 
 /* ---- registration ---- */
 
 struct takeover {
-    struct eligibility eligibility;
+    struct sweep_fitness fitness;
     const struct controller_registration *registration;
     bool is_memory_lost; /* the last stop was not orderly and the machine was restarted: its page cache is gone */
 };
@@ -71,21 +84,19 @@ static bool has_directory(const struct controller_registration *registration, st
     return false;
 }
 
-/* A cached topic's replica counts as complete only if what it acknowledged out of memory is still there (trap 2). When nobody
- * else holds a complete one, it keeps its place: the partition would have no leader ever after, and nothing better exists. */
+/* A cached topic's replica counts as complete only if what it acknowledged out of memory is still there (trap 2); ISR and ELR may
+ * become empty by that, and then only an unclean election, asked for by people or by the topic's setting, gives the partition
+ * a leader again. The one replica of a partition keeps its place: there is none that could know more (ADR-0010). */
 static bool loses_place(const struct takeover *takeover, const struct image_topic *topic,
                         const struct partition_draft *draft)
 {
     const struct image_partition *partition = draft->before;
-    int32_t id = takeover->registration->broker_id;
-    if (!has_directory(takeover->registration, image_partition_directory(partition, id))) {
+    struct uuid directory = image_partition_directory(partition, takeover->registration->broker_id);
+    if (!has_directory(takeover->registration, directory)) {
         return true;
     }
-    bool has_others = partition->isr_count + partition->elr_count > 1 ||
-                      (partition->isr_count + partition->elr_count == 1 && !image_partition_in_isr(partition, id) &&
-                       partition->elr[0] != id);
-    return takeover->is_memory_lost && has_others &&
-           config_control_topic_is(takeover->eligibility.image, topic->name, "durability", "cached", false);
+    return takeover->is_memory_lost && partition->replica_count > 1 &&
+           config_control_topic_is(takeover->fitness.image, topic->name, "durability", "cached", false);
 }
 
 static void take_over_partition(void *ctx, const struct image_topic *topic, struct partition_draft *draft)
@@ -96,8 +107,8 @@ static void take_over_partition(void *ctx, const struct image_topic *topic, stru
     } else {
         partition_control_leave(draft, takeover->registration->broker_id);
     }
-    partition_control_elect(draft, is_eligible, &takeover->eligibility, true,
-                            allows_unclean(takeover->eligibility.image, topic));
+    partition_control_elect(draft, sweep_fitness_of, &takeover->fitness, true,
+                            sweep_allows_unclean(takeover->fitness.image, topic));
 }
 
 static bool check_endpoints(struct decision *decision, const struct controller_registration *registration,
@@ -162,6 +173,21 @@ bool broker_control_register(struct decision *decision, const struct controller_
         !check_directories(decision, registration, ret_result)) {
         return false;
     }
+    *ret_epoch = 0;
+    if (before != NULL) {
+        struct takeover takeover = {
+            .fitness = {decision->image, registration->broker_id, ELECT_UNFIT},
+            .registration = registration,
+            .is_memory_lost =
+                registration->previous_epoch != before->epoch && !span_equal(registration->boot_id, before->boot_id),
+        };
+        struct partition_sweep sweep = {.decision = decision, .visit = take_over_partition, .ctx = &takeover};
+        partition_sweep_broker(&sweep, registration->broker_id);
+        if (sweep.is_partial) {
+            drain(decision, before, ret_result);
+            return true;
+        }
+    }
     struct image_broker fields = {
         .id = registration->broker_id,
         .incarnation_id = registration->incarnation_id,
@@ -174,61 +200,45 @@ bool broker_control_register(struct decision *decision, const struct controller_
         .directories = registration->directories,
     };
     meta_add_broker(decision->records, &fields, before == NULL ? 0 : before->epoch);
-    if (before != NULL) {
-        struct takeover takeover = {
-            .eligibility = {decision->image, registration->broker_id, false},
-            .registration = registration,
-            .is_memory_lost =
-                registration->previous_epoch != before->epoch && !span_equal(registration->boot_id, before->boot_id),
-        };
-        visit_partitions(decision, registration->broker_id, take_over_partition, &takeover);
-    }
-    *ret_epoch = 0;
     return true;
 }
 
 /* ---- heartbeat ---- */
 
-static void elect_where_needed(void *ctx, const struct image_topic *topic, struct partition_draft *draft)
-{
-    const struct eligibility *eligibility = (const struct eligibility *)ctx;
-    partition_control_elect(draft, is_eligible, eligibility, true, allows_unclean(eligibility->image, topic));
-}
-
-static void fence_partition(void *ctx, const struct image_topic *topic, struct partition_draft *draft)
-{
-    const struct eligibility *eligibility = (const struct eligibility *)ctx;
-    partition_control_leave(draft, eligibility->broker_id);
-    partition_control_elect(draft, is_eligible, eligibility, true, allows_unclean(eligibility->image, topic));
-}
-
-/* Orderly leaving: only partitions that somebody else can lead are moved; the others are served to the end. */
-struct leaving {
-    struct eligibility eligibility;
-    uint32_t moved_count;
-};
-
+/* Orderly leaving: partitions that somebody else can lead are moved, and the broker leaves their ISRs with the same record, so that
+ * their high watermarks never wait for a process that ends. The others are served to the end. */
 static void move_partition(void *ctx, const struct image_topic *topic, struct partition_draft *draft)
 {
-    struct leaving *leaving = (struct leaving *)ctx;
+    const struct sweep_fitness *fitness = (const struct sweep_fitness *)ctx;
     (void)topic;
-    struct elect_choice choice = elect_leader(&draft->state, is_eligible, &leaving->eligibility, true, false);
-    if (choice.leader_id == IMAGE_NO_LEADER) {
-        return;
+    partition_control_leave(draft, fitness->broker_id);
+    partition_control_elect(draft, sweep_fitness_of, fitness, true, false);
+    if (draft->state.leader_id == IMAGE_NO_LEADER) {
+        partition_draft_init(draft, draft->before, (int32_t)draft->min_isr);
     }
-    leaving->moved_count += draft->state.leader_id == leaving->eligibility.broker_id;
-    partition_control_leave(draft, leaving->eligibility.broker_id);
-    partition_control_elect(draft, is_eligible, &leaving->eligibility, true, false);
 }
 
+/* Returns whether nothing is left to be moved: nobody waits for the broker any more, or nobody can take its place. */
 static bool leave(struct decision *decision, const struct image_broker *broker)
 {
-    struct leaving leaving = {.eligibility = {decision->image, broker->id, false}};
+    struct sweep_fitness fitness = {decision->image, broker->id, ELECT_UNFIT};
+    struct partition_sweep sweep = {.decision = decision, .visit = move_partition, .ctx = &fitness};
+    partition_sweep_broker(&sweep, broker->id);
     if (!broker->is_shutting_down && image_broker_count(decision->image) > 1) {
         meta_add_broker_state(decision->records, broker->id, broker->epoch, broker->is_fenced, true);
     }
-    visit_partitions(decision, broker->id, move_partition, &leaving);
-    return leaving.moved_count == 0; /* else once more, when the moves are committed and applied */
+    return sweep.changed_count == 0; /* else once more, when the moves are committed and applied */
+}
+
+/* Until the last part of what one entry can't hold, the broker counts as leaving: see drain. */
+static bool unfence(struct decision *decision, const struct image_broker *broker, struct decision_result *result)
+{
+    struct sweep_fitness fitness = {decision->image, broker->id, ELECT_FIT};
+    struct partition_sweep sweep = {.decision = decision, .visit = elect_where_needed, .ctx = &fitness};
+    partition_sweep_broker(&sweep, broker->id);
+    meta_add_broker_state(decision->records, broker->id, broker->epoch, false, sweep.is_partial);
+    result->is_partial = sweep.is_partial;
+    return !sweep.is_partial;
 }
 
 bool broker_control_heartbeat(struct decision *decision, const struct controller_heartbeat *heartbeat,
@@ -236,10 +246,7 @@ bool broker_control_heartbeat(struct decision *decision, const struct controller
 {
     const struct image_broker *broker = image_find_broker(decision->image, heartbeat->broker_id);
     if (broker == NULL || broker->epoch != heartbeat->broker_epoch) {
-        return decision_refuse(decision, ret_result, ERROR_STALE_BROKER_EPOCH,
-                               "Broker %" PRId32 " is not registered with epoch %" PRId64
-                               ": another process has registered under this node.id.",
-                               heartbeat->broker_id, heartbeat->broker_epoch);
+        return refuse_stale(decision, heartbeat->broker_id, heartbeat->broker_epoch, ret_result);
     }
     *ret_is_fenced = broker->is_fenced;
     *ret_may_shut_down = false;
@@ -247,16 +254,12 @@ bool broker_control_heartbeat(struct decision *decision, const struct controller
         *ret_may_shut_down = leave(decision, broker);
         return true;
     }
-    if (heartbeat->wants_fence && !broker->is_fenced) {
-        struct eligibility eligibility = {decision->image, broker->id, false};
-        meta_add_broker_state(decision->records, broker->id, broker->epoch, true, broker->is_shutting_down);
-        visit_partitions(decision, broker->id, fence_partition, &eligibility);
-        *ret_is_fenced = true;
-    } else if (!heartbeat->wants_fence && broker->is_fenced && heartbeat->applied_offset >= broker->epoch) {
-        struct eligibility eligibility = {decision->image, broker->id, true};
-        meta_add_broker_state(decision->records, broker->id, broker->epoch, false, false);
-        visit_partitions(decision, broker->id, elect_where_needed, &eligibility);
-        *ret_is_fenced = false;
+    if (heartbeat->wants_fence) {
+        *ret_is_fenced = broker->is_fenced || fence(decision, broker, ret_result);
+        return true;
+    }
+    if ((broker->is_fenced || broker->is_shutting_down) && heartbeat->applied_offset >= broker->epoch) {
+        *ret_is_fenced = !unfence(decision, broker, ret_result);
     }
     return true;
 }

@@ -34,6 +34,9 @@ struct decision {
 struct decision_result {
     int16_t code;        /* ERROR_NONE: decided */
     struct span message; /* null when none */
+    /* The records are a first part, sound in itself: they are committed, and the decision is made again upon the result, until
+     * it is not partial any more. Only then it is answered. Set by decisions upon a whole broker (partition_sweep.h). */
+    bool is_partial;
 };
 
 /* Sets the result and returns false, for `return decision_refuse(...)`. */

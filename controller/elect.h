@@ -4,6 +4,7 @@
  *            was committed when the ISR fell below min.insync.replicas, and nothing was committed since. Never from anywhere
  *            else, unless the topic allows it (unclean.leader.election.enable) and there is no other: then data may be lost.
  *            Among equals the first of the replicas, which placement spreads ("preferred leader").
+ *            A broker that is leaving is chosen by nobody, but what it leads and nobody else can lead it serves to its end.
  * Threads:   pure.
  * Source:    correctness.md 4 (2), KIP-966; KIP-106 (unclean election off).
  */
@@ -12,7 +13,13 @@
 
 #include "controller/image.h"
 
-typedef bool (*elect_eligible_fn)(const void *ctx, int32_t broker_id);
+enum elect_fitness {
+    ELECT_UNFIT,   /* fenced, unknown, or going with this very decision */
+    ELECT_LEAVING, /* alive, and asked to shut down */
+    ELECT_FIT,
+};
+
+typedef enum elect_fitness (*elect_fitness_fn)(const void *ctx, int32_t broker_id);
 
 struct elect_choice {
     int32_t leader_id; /* IMAGE_NO_LEADER: nobody may */
@@ -20,8 +27,8 @@ struct elect_choice {
     bool is_unclean;
 };
 
-/* `keep`: the present leader stays if it may; false: the preferred one is taken. */
-struct elect_choice elect_leader(const struct image_partition *partition, elect_eligible_fn is_eligible,
-                                 const void *ctx, bool keep, bool allows_unclean);
+/* `keep`: the present leader stays if it may; false: the first of the ISR is taken. */
+struct elect_choice elect_leader(const struct image_partition *partition, elect_fitness_fn fitness, const void *ctx,
+                                 bool keep, bool allows_unclean);
 
 #endif

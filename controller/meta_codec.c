@@ -189,6 +189,15 @@ void meta_add_partition_change(struct meta_records *records, struct uuid topic_i
     group->n_changes++;
 }
 
+size_t meta_last_change_bytes(const struct meta_records *records)
+{
+    CHECK(records->count > 0);
+    const Meta__Record *last = records->records[records->count - 1];
+    CHECK(last->fact_case == META__RECORD__FACT_PARTITION_CHANGES && last->partition_changes->n_changes > 0);
+    return meta__partition_change__get_packed_size(
+        last->partition_changes->changes[last->partition_changes->n_changes - 1]);
+}
+
 void meta_add_broker(struct meta_records *records, const struct image_broker *broker, int64_t replaced_epoch)
 {
     Meta__Broker *item = (Meta__Broker *)take(records, sizeof(*item));

@@ -42,6 +42,8 @@ void meta_add_partition(struct meta_records *records, struct uuid topic_id, cons
 /* `after` is what the partition becomes; its partition_epoch is set to before's + 1 here. */
 void meta_add_partition_change(struct meta_records *records, struct uuid topic_id, const struct image_partition *before,
                                const struct image_partition *after);
+/* Packed bytes of the partition change that was added last, without its tag and length. */
+size_t meta_last_change_bytes(const struct meta_records *records);
 /* epoch 0 in `broker`: the index of the entry. */
 void meta_add_broker(struct meta_records *records, const struct image_broker *broker, int64_t replaced_epoch);
 void meta_add_broker_state(struct meta_records *records, int32_t broker_id, int64_t epoch, bool is_fenced,

@@ -1,10 +1,22 @@
 #include "controller/partition_control.h"
 
+static bool is_member(const int32_t *ids, uint32_t count, int32_t id)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (ids[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void partition_draft_init(struct partition_draft *draft, const struct image_partition *before,
                           int32_t min_insync_replicas)
 {
     draft->state = *before;
     draft->before = before;
+    draft->lost_count = 0;
+    draft->is_unclean = false;
     draft->min_isr = min_insync_replicas < 1 ? 1 : (uint32_t)min_insync_replicas;
     if (draft->min_isr > before->replica_count) {
         draft->min_isr = before->replica_count;
@@ -19,42 +31,15 @@ void partition_draft_init(struct partition_draft *draft, const struct image_part
     draft->state.elr = draft->elr;
 }
 
-static bool remove_member(int32_t *ids, uint32_t *count, int32_t broker_id)
+static void remove_member(int32_t *ids, uint32_t *count, int32_t broker_id)
 {
     for (uint32_t i = 0; i < *count; i++) {
         if (ids[i] == broker_id) {
             memmove(&ids[i], &ids[i + 1], (*count - i - 1) * sizeof(ids[0]));
             (*count)--;
-            return true;
+            return;
         }
     }
-    return false;
-}
-
-static uint32_t place_of(const struct image_partition *partition, int32_t broker_id)
-{
-    uint32_t place = 0;
-    while (place < partition->replica_count && partition->replicas[place] != broker_id) {
-        place++;
-    }
-    return place;
-}
-
-/* Keeps the order of the replicas. */
-static void add_member(const struct image_partition *partition, int32_t *ids, uint32_t *count, int32_t broker_id)
-{
-    uint32_t place = place_of(partition, broker_id);
-    CHECK(place < partition->replica_count);
-    uint32_t at = 0;
-    while (at < *count && place_of(partition, ids[at]) < place) {
-        at++;
-    }
-    if (at < *count && ids[at] == broker_id) {
-        return;
-    }
-    memmove(&ids[at + 1], &ids[at], (*count - at) * sizeof(ids[0]));
-    ids[at] = broker_id;
-    (*count)++;
 }
 
 /* Whoever leads must be in the ISR; without it the partition has no leader until one is elected. */
@@ -66,46 +51,74 @@ static void set_leader(struct partition_draft *draft, int32_t leader_id)
     }
 }
 
+/* The ELR that belongs to the ISR as it is now; in the order of the replicas. */
 static void settle_elr(struct partition_draft *draft)
 {
-    if (draft->state.isr_count >= draft->min_isr) {
-        draft->state.elr_count = 0;
+    const struct image_partition *before = draft->before;
+    struct image_partition *state = &draft->state;
+    state->elr_count = 0;
+    if (state->isr_count >= draft->min_isr || draft->is_unclean) {
+        return;
+    }
+    for (uint32_t i = 0; i < state->replica_count; i++) {
+        int32_t id = state->replicas[i];
+        bool was_complete =
+            is_member(before->isr, before->isr_count, id) || is_member(before->elr, before->elr_count, id);
+        if (was_complete && !is_member(state->isr, state->isr_count, id) &&
+            !is_member(draft->lost, draft->lost_count, id)) {
+            draft->elr[state->elr_count++] = id;
+        }
+    }
+}
+
+static void resign(struct partition_draft *draft, int32_t broker_id)
+{
+    if (draft->state.leader_id == broker_id) {
+        set_leader(draft, IMAGE_NO_LEADER);
     }
 }
 
 void partition_control_leave(struct partition_draft *draft, int32_t broker_id)
 {
-    if (remove_member(draft->isr, &draft->state.isr_count, broker_id) && draft->state.isr_count < draft->min_isr) {
-        add_member(&draft->state, draft->elr, &draft->state.elr_count, broker_id);
-    }
+    remove_member(draft->isr, &draft->state.isr_count, broker_id);
     settle_elr(draft);
-    if (draft->state.leader_id == broker_id) {
-        set_leader(draft, IMAGE_NO_LEADER);
-    }
+    resign(draft, broker_id);
 }
 
 void partition_control_lose(struct partition_draft *draft, int32_t broker_id)
 {
-    (void)remove_member(draft->isr, &draft->state.isr_count, broker_id);
-    (void)remove_member(draft->elr, &draft->state.elr_count, broker_id);
-    settle_elr(draft);
-    if (draft->state.leader_id == broker_id) {
-        set_leader(draft, IMAGE_NO_LEADER);
+    if (!is_member(draft->lost, draft->lost_count, broker_id)) {
+        CHECK(draft->lost_count < IMAGE_REPLICAS_MAX);
+        draft->lost[draft->lost_count++] = broker_id;
     }
+    partition_control_leave(draft, broker_id);
 }
 
-void partition_control_elect(struct partition_draft *draft, elect_eligible_fn is_eligible, const void *ctx, bool keep,
+void partition_control_replace_isr(struct partition_draft *draft, const int32_t *ids, uint32_t count)
+{
+    struct image_partition *state = &draft->state;
+    state->isr_count = 0;
+    for (uint32_t i = 0; i < state->replica_count; i++) {
+        if (is_member(ids, count, state->replicas[i])) {
+            draft->isr[state->isr_count++] = state->replicas[i];
+        }
+    }
+    CHECK(state->isr_count == count && is_member(state->isr, count, state->leader_id));
+    settle_elr(draft);
+}
+
+void partition_control_elect(struct partition_draft *draft, elect_fitness_fn fitness, const void *ctx, bool keep,
                              bool allows_unclean)
 {
-    struct elect_choice choice = elect_leader(&draft->state, is_eligible, ctx, keep, allows_unclean);
+    settle_elr(draft);
+    struct elect_choice choice = elect_leader(&draft->state, fitness, ctx, keep, allows_unclean);
     if (choice.is_unclean) {
-        draft->state.isr_count = 0;
-        draft->state.elr_count = 0;
+        draft->is_unclean = true;
         draft->state.is_recovering = true; /* KIP-704: ISR = {leader} until it has recovered */
     }
     if (choice.is_from_elr || choice.is_unclean) {
-        (void)remove_member(draft->elr, &draft->state.elr_count, choice.leader_id);
-        add_member(&draft->state, draft->isr, &draft->state.isr_count, choice.leader_id);
+        draft->isr[0] = choice.leader_id;
+        draft->state.isr_count = 1;
         settle_elr(draft);
     }
     set_leader(draft, choice.leader_id);
@@ -125,6 +138,7 @@ bool partition_draft_commit(struct partition_draft *draft, struct meta_records *
 {
     const struct image_partition *before = draft->before;
     const struct image_partition *after = &draft->state;
+    settle_elr(draft); /* also when min.insync.replicas has changed since */
     bool is_same = before->leader_id == after->leader_id && before->leader_epoch == after->leader_epoch &&
                    before->is_recovering == after->is_recovering &&
                    are_members_equal(before->isr, before->isr_count, after->isr, after->isr_count) &&

@@ -11,9 +11,9 @@ struct alive {
     bool is_alive[8];
 };
 
-static bool is_alive(const void *ctx, int32_t broker_id)
+static enum elect_fitness fitness_of(const void *ctx, int32_t broker_id)
 {
-    return ((const struct alive *)ctx)->is_alive[broker_id];
+    return ((const struct alive *)ctx)->is_alive[broker_id] ? ELECT_FIT : ELECT_UNFIT;
 }
 
 /* Random deaths and returns: the invariants hold, and a leader never lacks what was committed, as far as the sets tell. */
@@ -42,7 +42,7 @@ static void test_partition_machine(void **unused)
             if (!alive.is_alive[id]) {
                 partition_control_leave(&draft, id);
             }
-            partition_control_elect(&draft, is_alive, &alive, true, false);
+            partition_control_elect(&draft, fitness_of, &alive, true, false);
             const struct image_partition *after = &draft.state;
             assert_true(after->isr_count + after->elr_count > 0); /* somebody always has everything */
             assert_true(after->elr_count == 0 || after->isr_count < draft.min_isr);
@@ -76,20 +76,21 @@ static void test_elections(void **unused)
     struct alive alive = {{false, true, true, true}};
     struct image_partition partition = {
         .leader_id = 2, .replica_count = 3, .isr_count = 2, .replicas = replicas, .isr = isr};
-    assert_int_equal(elect_leader(&partition, is_alive, &alive, true, false).leader_id, 2);  /* stays */
-    assert_int_equal(elect_leader(&partition, is_alive, &alive, false, false).leader_id, 1); /* preferred in the ISR */
+    assert_int_equal(elect_leader(&partition, fitness_of, &alive, true, false).leader_id, 2); /* stays */
+    assert_int_equal(elect_leader(&partition, fitness_of, &alive, false, false).leader_id,
+                     1); /* preferred in the ISR */
     alive.is_alive[2] = false;
-    assert_int_equal(elect_leader(&partition, is_alive, &alive, true, false).leader_id, 1);
+    assert_int_equal(elect_leader(&partition, fitness_of, &alive, true, false).leader_id, 1);
     alive.is_alive[1] = false;
-    assert_int_equal(elect_leader(&partition, is_alive, &alive, true, false).leader_id, IMAGE_NO_LEADER);
-    struct elect_choice choice = elect_leader(&partition, is_alive, &alive, true, true);
+    assert_int_equal(elect_leader(&partition, fitness_of, &alive, true, false).leader_id, IMAGE_NO_LEADER);
+    struct elect_choice choice = elect_leader(&partition, fitness_of, &alive, true, true);
     assert_int_equal(choice.leader_id, 3);
     assert_true(choice.is_unclean);
     partition.elr = elr;
     partition.elr_count = 1; /* not while the ISR has members */
-    assert_int_equal(elect_leader(&partition, is_alive, &alive, true, false).leader_id, IMAGE_NO_LEADER);
+    assert_int_equal(elect_leader(&partition, fitness_of, &alive, true, false).leader_id, IMAGE_NO_LEADER);
     partition.isr_count = 0;
-    choice = elect_leader(&partition, is_alive, &alive, true, false);
+    choice = elect_leader(&partition, fitness_of, &alive, true, false);
     assert_int_equal(choice.leader_id, 3);
     assert_true(choice.is_from_elr && !choice.is_unclean);
 }
@@ -228,7 +229,7 @@ static void test_restart_may_cost_the_place(void **unused)
     bool may_shut_down = false;
     restart_broker(&state, id_of(17), "another boot", true);
     assert_int_equal(partition_of(&state, "both")->leader_id, 2);
-    assert_int_equal(partition_of(&state, "alone")->elr_count, 1); /* nobody else has it */
+    assert_int_equal(partition_of(&state, "alone")->elr_count, 1); /* the one replica there is */
     state_done(&state);
 
     restart_broker(&state, id_of(99), "boot", false); /* its directory is gone */
@@ -255,7 +256,7 @@ static void test_leaving(void **unused)
     draft.isr[1] = 2;
     draft.state.isr_count = 2;
     struct alive alive = {{false, true, true}};
-    partition_control_elect(&draft, is_alive, &alive, false, false);
+    partition_control_elect(&draft, fitness_of, &alive, false, false);
     assert_true(partition_draft_commit(&draft, &state.records, image_find_topic(state.image, span_text("both"))->id));
     state_commit(&state);
     assert_int_equal(partition_of(&state, "both")->leader_id, 1);
@@ -283,7 +284,7 @@ static void test_placement_balance(void **unused)
         uint32_t rack_count = 1 + (uint32_t)prop_below(&prop, 4);
         uint32_t directory_count = 1 + (uint32_t)prop_below(&prop, 3);
         for (uint32_t i = 0; i < broker_count; i++) {
-            char rack[8];
+            char rack[16];
             snprintf(rack, sizeof(rack), "r%u", i % rack_count);
             state_add_broker(&state, (int32_t)i + 1, rack, directory_count);
         }
