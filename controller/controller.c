@@ -1,6 +1,7 @@
 /* Life of the controller, and the way of requests and commits through it. */
 #include "controller/controller.h"
 
+#include "common/big_endian.h"
 #include "common/logger.h"
 #include "common/mem.h"
 #include "common/metric.h"
@@ -25,6 +26,9 @@ const struct metric_table controller_metric_table = {metric_rows, ARRAY_COUNT(me
 void controller_options_init(struct controller_options *options)
 {
     *options = (struct controller_options){
+        .session_timeout_ms = 3000,
+        .auto_rebalance = true,
+        .imbalance_check_ms = 300000,
         .election_timeout_ms = 400,
         .heartbeat_timeout_ms = 80,
         .snapshot_entries = 4096,
@@ -60,6 +64,19 @@ static void show_gauges(struct controller *controller)
     gauge(controller, CONTROLLER_METRIC_PARTITIONS, (int64_t)image_partition_total(controller->image));
     gauge(controller, CONTROLLER_METRIC_BROKERS, image_broker_count(controller->image));
     gauge(controller, CONTROLLER_METRIC_LOG_BYTES, (int64_t)facts.log_bytes);
+}
+
+void controller_view_update(struct controller *controller)
+{
+    struct controller_view view = {.is_active = controller->is_active, .leader = {.node_id = -1}};
+    (void)snprintf(view.cluster_id, sizeof(view.cluster_id), "%s", controller->identity.cluster_id);
+    if (controller->is_active) {
+        view.leader.node_id = controller->options.node_id;
+    }
+    if (memcmp(&view, &controller->view, sizeof(view)) != 0) {
+        controller->view = view;
+        controller_watch_show(controller);
+    }
 }
 
 /* ---- what the quorum tells ---- */
@@ -108,6 +125,7 @@ static void activated(struct controller *controller, bool is_applied)
     log_info(controller->env->logger, "controller", "active", "cluster_id=%s node_id=%" PRId32 " epoch=%" PRId64,
              image_cluster_id(controller->image), controller->identity.node_id,
              image_controller_epoch(controller->image));
+    controller_view_update(controller);
     loop_defer(controller->loop, &controller->round_task);
 }
 
@@ -132,7 +150,7 @@ static enum err on_commit(void *ctx, uint64_t index, uint64_t term, struct span 
         activated(controller, is_applied);
     }
     show_gauges(controller);
-    controller_publish(controller);
+    controller_publish(&controller->publisher, controller->image);
     controller_round_committed(controller, index, is_applied);
     return ERR_OK;
 }
@@ -147,6 +165,7 @@ static void on_leader(void *ctx, bool is_leader)
         controller->is_active = false;
         controller->activation_index = 0;
         controller_round_abort(controller, ERR_NOT_LEADER);
+        controller_view_update(controller);
     }
 }
 
@@ -242,6 +261,7 @@ void controller_get_status(struct controller *controller, struct controller_stat
         .snapshot_index = facts.snapshot_index,
         .log_bytes = facts.log_bytes,
         .voter_count = facts.voter_count,
+        .ret_members = ret_status->ret_members,
     };
     memcpy(ret_status->hash, image_hash(controller->image), IMAGE_HASH_BYTES);
 }
@@ -280,6 +300,7 @@ void controller_submit(struct controller *controller, struct controller_request 
     request->err = ERR_OK;
     request->metadata_offset = 0;
     request->message[0] = '\0';
+    request->hint = (struct controller_hint){.node_id = -1};
     if (request->kind == CONTROLLER_ADMIN) {
         request->admin.frame = shared_bytes_ref(request->admin.frame);
         request->admin.response = NULL;
@@ -332,6 +353,7 @@ static enum err open_quorum(struct controller *controller, struct option_problem
 static enum err start_quorum(struct controller *controller, struct option_problem *ret_problem)
 {
     enum err err = runtime_loop_new(controller->env->runtime, "controller", &controller->loop);
+    controller->publisher.loop = controller->loop;
     if (err == ERR_OK) {
         err = quorum_start(controller->quorum, controller->loop);
     }
@@ -392,6 +414,13 @@ const char *controller_cluster_id(const struct controller *controller)
     return controller->identity.cluster_id;
 }
 
+struct uuid controller_directory_id(const struct controller *controller)
+{
+    struct uuid id = UUID_ZERO;
+    be64_put(id.bytes, controller->identity.raft_id);
+    return id;
+}
+
 /* ---- stop: no new requests -> those under way end -> the quorum stops -> the loop ends ---- */
 
 static void quorum_stopped(void *ctx)
@@ -432,7 +461,8 @@ void controller_free(struct controller *controller)
     if (controller == NULL) {
         return;
     }
-    CHECK(controller->subscriptions == NULL && controller->waiting == NULL && controller->round.requests == NULL);
+    CHECK(controller->publisher.subscriptions == NULL && controller->watches == NULL && controller->waiting == NULL &&
+          controller->round.requests == NULL);
     quorum_free(controller->quorum);
     if (controller->loop != NULL) {
         runtime_loop_free(controller->env->runtime, controller->loop);

@@ -1,5 +1,5 @@
 /* controller: the metadata of the cluster as brokers see it: give it requests, subscribe to what is committed. Inside: a
- * quorum on its own loop (one voter for now), the image that its committed records make, and the decisions upon it.
+ * quorum on its own loop, the image that its committed records make, and the decisions upon it.
  *
  * Shape:     broker loops --controller_submit--> controller loop: decide (pure) -> one entry -> quorum (log synced) -> apply ->
  *            new image -> publish to the subscribers' loops, reply to the requester's loop.
@@ -8,8 +8,8 @@
  * Errors:    controller_start fails with one sentence in the problem (what is wrong, where, what to do) and has then changed
  *            nothing on disk unless the node was forming. Requests end with struct controller_request.err:
  *              ERR_OK          answered; Kafka's own error codes are inside of the answer
- *              ERR_NOT_LEADER  this node is not the active controller (retry at the active one)
- *              ERR_CLOSED      the controller stops; the outcome of what was proposed is unknown
+ *              ERR_NOT_LEADER  certainly not done: this node is not the active controller; `hint` names it when it is known
+ *              ERR_CLOSED      the controller stops, or ceased to be active after it had proposed this: the outcome is unknown
  *              ERR_TIMEOUT     not committed in time; the outcome is unknown
  *              ERR_STALE       the broker epoch named is not the current one: another incarnation has registered
  *              ERR_INVALID     registration refused; `message` says why
@@ -31,17 +31,21 @@
 #include "controller/image_delta.h"
 
 struct controller;
+struct controller_client;
 
 /* ---- life ---- */
 
-/* Opens (or, in an empty directory, forms) the metadata of this node and starts the controller's loop. Blocks for a few
- * syncs. When it returns, the cluster id is known; the image follows by subscription. */
+/* Opens the metadata of this node and starts the controller's loop. Blocks for a few syncs and for the reading of the log, never for
+ * another node. A lone voter's empty directory is formed before it returns; with several voters that goes on afterwards (controller_form.c).
+ * The image follows by subscription. */
 enum err controller_start(struct env *env, const struct controller_options *options, struct controller **ret_controller,
                           struct option_problem *ret_problem) MUST_USE;
-/* The cluster's id as text (22 characters); constant after start. */
+/* The cluster's id as text (22 characters); "" before it is formed. Any thread. */
 const char *controller_cluster_id(const struct controller *controller);
-/* Ends the loop after what is being written; requests under way end with ERR_CLOSED (their on_done is posted). Unsubscribe
- * first. Waits for the loop's thread: not from a loop that must go on running to let the controller finish, in the simulator
+/* The id of the metadata directory: what a node with a controller says in its hellos (rpc_hello.directory_id). Constant, any thread. */
+struct uuid controller_directory_id(const struct controller *controller);
+/* Ends the loop after what is being written; requests under way end with ERR_CLOSED (their on_done is posted). Unsubscribe and
+ * unwatch first, and close the server that was given (rpc_server_close), but free it later. On the server's loop. Waits for the loop's thread: not from a loop that must go on running to let the controller finish, in the simulator
  * the runtime joins by running the schedule. */
 void controller_stop(struct controller *controller);
 /* After controller_stop, when every on_done has run. NULL is accepted. */
@@ -57,6 +61,9 @@ enum controller_request_kind {
     CONTROLLER_PRODUCER_IDS, /* a block of producer ids: producer_ids */
     CONTROLLER_STATUS,       /* facts for people and metrics: status */
     CONTROLLER_ALTER_ISR,    /* a leader's proposals for the ISR of many partitions: alter_isr */
+    /* The controller's own, never from elsewhere. */
+    CONTROLLER_FENCE,             /* a broker whose session has ended: fence */
+    CONTROLLER_PREFERRED_LEADERS, /* bring leaderships back to the preferred replicas */
 };
 
 /* Forwarded request of CreateTopics, DeleteTopics, CreatePartitions, AlterConfigs or IncrementalAlterConfigs (KIP-590). */
@@ -124,9 +131,9 @@ struct controller_isr_change {
     struct uuid topic_id;
     int32_t partition_index;
     int32_t leader_epoch;
-    int32_t partition_epoch; /* that the proposal builds on */
-    bool is_recovered;       /* KIP-704: an unclean leader has recovered */
-    uint32_t isr_count;      /* <= IMAGE_REPLICAS_MAX */
+    int32_t partition_epoch;                 /* that the proposal builds on */
+    bool is_recovered;                       /* KIP-704: an unclean leader has recovered */
+    uint32_t isr_count;                      /* <= IMAGE_REPLICAS_MAX */
     const struct controller_isr_member *isr; /* with the leader itself */
     int16_t code;                            /* result: a Kafka error code */
 };
@@ -138,6 +145,28 @@ struct controller_alter_isr {
     int64_t broker_epoch;
     struct controller_isr_change *changes; /* the caller's array until on_done */
     uint32_t change_count;                 /* <= CONTROLLER_ISR_CHANGES_MAX */
+};
+
+struct controller_fence {
+    int32_t broker_id;
+    int64_t broker_epoch;
+};
+
+/* "host:port" with its terminator. */
+#define CONTROLLER_ADDRESS_BYTES 272
+#define CONTROLLER_VOTERS_MAX 16
+
+/* One member of the quorum, as the controller that was asked knows it. */
+struct controller_member {
+    uint64_t raft_id;
+    int32_t node_id;                        /* -1: not known */
+    struct uuid directory_id;               /* zero: not known */
+    char address[CONTROLLER_ADDRESS_BYTES]; /* "" when nobody needs to reach it */
+    bool is_voter;                          /* false: it follows, to be made a voter */
+    /* As the active controller sees it; of others only their own is known. */
+    uint64_t log_end;          /* first index that it is not known to have; 0: not known */
+    int64_t last_fetch_ms;     /* wall clock: it was last heard of; -1: never */
+    int64_t last_caught_up_ms; /* and had all there was; -1: never */
 };
 
 struct controller_status {
@@ -154,7 +183,15 @@ struct controller_status {
     uint64_t snapshot_index;
     uint64_t log_bytes;
     uint32_t voter_count;
-    uint8_t hash[IMAGE_HASH_BYTES]; /* at applied_index */
+    uint8_t hash[IMAGE_HASH_BYTES];        /* at applied_index */
+    struct controller_member *ret_members; /* set by the caller: room for CONTROLLER_VOTERS_MAX, or NULL */
+    uint32_t member_count;                 /* result: of what stands in ret_members */
+};
+
+/* Who the active controller is. */
+struct controller_hint {
+    int32_t node_id; /* -1: not known */
+    char address[CONTROLLER_ADDRESS_BYTES];
 };
 
 #define CONTROLLER_MESSAGE_BYTES 256
@@ -172,16 +209,19 @@ struct controller_request {
         struct controller_producer_ids producer_ids;
         struct controller_status status;
         struct controller_alter_isr alter_isr;
+        struct controller_fence fence;
     };
 
     /* results */
     enum err err;
-    int64_t metadata_offset; /* whoever has applied it sees the effect of this request (and of all it looked at) */
+    struct controller_hint hint; /* with ERR_NOT_LEADER */
+    int64_t metadata_offset;     /* whoever has applied it sees the effect of this request (and of all it looked at) */
     char message[CONTROLLER_MESSAGE_BYTES]; /* for ERR_INVALID and ERR_STALE: a sentence; "" otherwise */
 
-    /* the controller's own, between submit and on_done; no need to set them */
+    /* the controller's (or its client's) own, between submit and on_done; no need to set them */
     struct loop_task task;
     struct controller *controller;
+    struct controller_client *client;
     struct controller_request *prev, *next;
     uint64_t deadline_us;
     bool is_proposed;
@@ -196,6 +236,15 @@ void controller_submit(struct controller *controller, struct controller_request 
  * everything. Commits that come quickly may arrive as one change. Both are borrowed for the call (image_ref to keep). */
 typedef void (*controller_publish_fn)(void *ctx, const struct image *image, const struct image_delta *delta);
 
+struct controller_subscription;
+
+/* Who shows images to subscribers: a controller, or a client that follows one from afar. */
+struct controller_publisher {
+    struct loop *loop;         /* all of it belongs to this loop */
+    const struct image *image; /* what is shown; borrowed */
+    struct controller_subscription *subscriptions;
+};
+
 struct controller_subscription {
     struct loop *loop;
     controller_publish_fn on_publish;
@@ -205,8 +254,8 @@ struct controller_subscription {
 
     /* the controller's own */
     struct loop_task task;         /* towards the subscriber */
-    struct loop_task control_task; /* towards the controller */
-    struct controller *controller;
+    struct loop_task control_task; /* towards the publisher */
+    struct controller_publisher *publisher;
     struct controller_subscription *prev, *next;
     const struct image *delivered;         /* subscriber's side */
     _Atomic(const struct image *) pending; /* newest not taken yet, with a reference */
@@ -216,5 +265,33 @@ struct controller_subscription {
 void controller_subscribe(struct controller *controller, struct controller_subscription *subscription);
 /* On the subscription's loop. on_publish does not run after this returns. */
 void controller_unsubscribe(struct controller_subscription *subscription);
+
+/* ---- watching who is active ---- */
+
+/* What a controller knows of the cluster and of its controllers. */
+struct controller_view {
+    char cluster_id[UUID_TEXT_BYTES]; /* "" before formation */
+    bool is_active;                   /* this one: it takes requests */
+    struct controller_hint leader;
+};
+
+struct controller_watch {
+    struct loop *loop;
+    /* At first and with each change, in order; the view is borrowed. */
+    void (*on_view)(void *ctx, const struct controller_view *view);
+    void *ctx;
+    /* After controller_unwatch: nothing more comes and the memory is the caller's again. */
+    void (*on_unwatched)(void *ctx);
+
+    /* the controller's own */
+    struct loop_task task;
+    struct controller *controller;
+    struct controller_watch *prev, *next;
+    bool is_closing;
+};
+
+void controller_watch(struct controller *controller, struct controller_watch *watch);
+/* On the watch's loop. on_view does not run after this returns. Before controller_stop. */
+void controller_unwatch(struct controller_watch *watch);
 
 #endif

@@ -5,11 +5,14 @@
  *            without a local controller one METADATA link to some controller, whose entries are applied here (image_apply) and checked
  *            against the hash chain; never backwards. A controller of another cluster is refused.
  *            The CALL link is kept open while the broker lives: its loss is what the active controller detects a dead process by.
+ *            A broker without a controller keeps no metadata on its disk: after a start it waits for some controller.
+ * Limits:    CLIENT_SILENCE_US without a word on a link: another controller is tried.
  * Errors:    as controller.h says. The client itself tries again, until the request's timeout, what certainly was not done (ERR_NOT_LEADER,
  *            no link) and what may be done twice (all kinds but ADMIN); an ADMIN request that was sent over a link that was lost ends with
  *            ERR_CLOSED: its outcome is unknown.
  * Ownership: requests and subscriptions are the caller's, as with the controller.
- * Threads:   new, start, stop, free: home. submit: any thread. Links, timers and applying: home.
+ * Threads:   new, start, stop, free, subscribe: home. submit: any thread. Links, timers and applying: home. on_cluster_id and on_fatal come
+ *            from tasks and links, never from inside of a call.
  * Source:    design.md 8; correctness.md 5; KIP-590, KIP-631.
  */
 #ifndef CONTROLLER_CONTROLLER_CLIENT_H
@@ -18,23 +21,25 @@
 #include "common/rpc/rpc_hello.h"
 #include "controller/controller.h"
 
-#define CONTROLLER_VOTERS_MAX 16
+#define CONTROLLER_HOST_BYTES 256
 
 /* One of controller.quorum.voters. */
 struct controller_voter {
     int32_t node_id;
-    char host[256];
+    char host[CONTROLLER_HOST_BYTES];
     uint16_t port;
 };
 
-/* Parses "id@host:port,...": at least one, no id twice. */
+/* "host:port" or "[host]:port". ERR_INVALID. */
+enum err controller_address_parse(struct span text, char ret_host[CONTROLLER_HOST_BYTES], uint16_t *ret_port) MUST_USE;
+/* Parses "id@host:port,...": at least one, no id and no address twice. */
 enum err controller_voters_parse(struct span text, struct controller_voter *ret_voters, uint32_t *ret_count,
                                  struct option_problem *ret_problem) MUST_USE;
 
 struct controller_client_config {
     struct env *env;
     struct loop *home;
-    struct controller *local; /* or NULL */
+    struct controller *local;              /* or NULL */
     const struct controller_voter *voters; /* copied; none with a lone local controller */
     uint32_t voter_count;
     struct rpc_hello hello; /* what the node says of itself; kind and broker_epoch are filled in */

@@ -11,6 +11,7 @@
 
 struct metric_registry;
 struct option_table;
+struct rpc_server;
 
 /* Called on the controller's thread, once: a write or sync of the metadata failed or a rule of the consensus was broken. The
  * controller has stopped acting and answers nothing any more. The process must end (correctness.md 6, 7); the reason was logged. */
@@ -26,6 +27,18 @@ struct controller_options {
      * that they belong to, or NULL when all are new. A node with used directories never forms a new cluster. */
     const char *known_cluster_id;
     const char *known_cluster_dir; /* the directory that says so, for messages; NULL when known_cluster_id is */
+
+    /* The INTERNAL listener: links of kinds QUORUM, METADATA and CALL are accepted there. NULL: a lone voter without links, whose broker
+     * sessions never end: nobody else could lead. */
+    struct rpc_server *server;
+    struct uuid incarnation_id; /* of the process, as in its hellos and its registration */
+    /* On the controller's loop, once, when the cluster's id is known; not called when controller_start has returned it. May be NULL. */
+    void (*on_cluster_id)(void *ctx, const char *cluster_id);
+    void *on_cluster_id_ctx;
+
+    uint32_t session_timeout_ms; /* broker.session.timeout.ms, default 3000 */
+    bool auto_rebalance;         /* auto.leader.rebalance.enable, default true */
+    uint32_t imbalance_check_ms; /* leader.imbalance.check.interval.seconds, default 300 s */
 
     uint32_t election_timeout_ms;  /* controller.quorum.election.timeout.ms, default 400 */
     uint32_t heartbeat_timeout_ms; /* controller.quorum.heartbeat.ms, default 80 */

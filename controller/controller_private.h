@@ -1,5 +1,5 @@
 /* controller_private: the controller's state, shared by controller.c (life, requests), controller_form.c (opening the directory),
- * controller_round.c (decisions), controller_publish.c (subscriptions).
+ * controller_round.c (decisions), controller_publish.c (subscriptions), controller_watch.c (who watches which one is active).
  *
  * Threads:   the controller's loop, but for what is marked.
  */
@@ -41,7 +41,9 @@ struct controller {
     struct loop_task round_task;    /* decides what waits */
     struct loop_task activate_task; /* proposes an activation */
     struct loop_timer sweep_timer;  /* ends requests that are late */
-    struct controller_subscription *subscriptions;
+    struct controller_publisher publisher;
+    struct controller_watch *watches;
+    struct controller_view view; /* as it was shown last */
     struct metric_set *metrics;
     bool is_failed;
     bool is_stopping;
@@ -61,15 +63,19 @@ enum err controller_form(struct controller *controller, char **ret_log_directory
 void controller_round_run(struct loop_task *task);
 /* The entry of the round under way is committed; `is_applied` says whether its batch took effect. */
 void controller_round_committed(struct controller *controller, uint64_t index, bool is_applied);
-/* Ends every request with `err`. */
+/* Ends every request: what is proposed with ERR_CLOSED (its outcome is unknown), the others with `err`. */
 void controller_round_abort(struct controller *controller, enum err err);
 /* Sends the request back; it is in no list any more. */
 void controller_complete(struct controller_request *request, enum err err, int64_t metadata_offset);
 
-/* Shows the image to all subscribers. */
-void controller_publish(struct controller *controller);
-/* On the controller's loop: adds the subscriber. */
-void controller_publish_add(struct loop_task *task);
+/* On the publisher's loop: shows the image to all subscribers. The image must be newer than the one before, and stay. */
+void controller_publish(struct controller_publisher *publisher, const struct image *image);
+void controller_publish_subscribe(struct controller_publisher *publisher, struct controller_subscription *subscription);
+
+/* Tells all watchers what `view` says now. */
+void controller_watch_show(struct controller *controller);
+/* Compares with what was shown, and shows what is different. */
+void controller_view_update(struct controller *controller);
 
 void controller_get_status(struct controller *controller, struct controller_status *ret_status);
 

@@ -1,4 +1,4 @@
-/* Subscriptions. The controller leaves the newest image in the subscription (one atomic exchange) and wakes the subscriber's loop if
+/* Subscriptions. The publisher leaves the newest image in the subscription (one atomic exchange) and wakes the subscriber's loop if
  * it had taken the one before; the subscriber compares with what it was shown last. So a slow subscriber costs one
  * reference, sees fewer and larger changes, and never waits. */
 #include "controller/controller_private.h"
@@ -22,9 +22,9 @@ static void deliver(struct loop_task *task)
     image_delta_free(delta);
 }
 
-static void show(struct controller *controller, struct controller_subscription *subscription)
+static void show(struct controller_publisher *publisher, struct controller_subscription *subscription)
 {
-    const struct image *older = atomic_exchange(&subscription->pending, image_ref(controller->image));
+    const struct image *older = atomic_exchange(&subscription->pending, image_ref(publisher->image));
     if (older != NULL) {
         image_unref(older); /* the subscriber is on its way already */
         return;
@@ -33,21 +33,22 @@ static void show(struct controller *controller, struct controller_subscription *
     loop_post(subscription->loop, &subscription->task);
 }
 
-void controller_publish(struct controller *controller)
+void controller_publish(struct controller_publisher *publisher, const struct image *image)
 {
     struct controller_subscription *subscription;
-    DL_FOREACH (controller->subscriptions, subscription) {
-        show(controller, subscription);
+    publisher->image = image;
+    DL_FOREACH (publisher->subscriptions, subscription) {
+        show(publisher, subscription);
     }
 }
 
-void controller_publish_add(struct loop_task *task)
+static void add_subscription(struct loop_task *task)
 {
     struct controller_subscription *subscription = CONTAINER_OF(task, struct controller_subscription, control_task);
-    struct controller *controller = subscription->controller;
-    DL_APPEND(controller->subscriptions, subscription);
-    if (image_offset(controller->image) > 0) {
-        show(controller, subscription);
+    struct controller_publisher *publisher = subscription->publisher;
+    DL_APPEND(publisher->subscriptions, subscription);
+    if (publisher->image != NULL && image_offset(publisher->image) > 0) {
+        show(publisher, subscription);
     }
 }
 
@@ -64,19 +65,24 @@ static void unsubscribed(struct loop_task *task)
 static void remove_subscription(struct loop_task *task)
 {
     struct controller_subscription *subscription = CONTAINER_OF(task, struct controller_subscription, control_task);
-    DL_DELETE(subscription->controller->subscriptions, subscription);
+    DL_DELETE(subscription->publisher->subscriptions, subscription);
     subscription->control_task = (struct loop_task){.run = unsubscribed};
     loop_post(subscription->loop, &subscription->control_task);
 }
 
-void controller_subscribe(struct controller *controller, struct controller_subscription *subscription)
+void controller_publish_subscribe(struct controller_publisher *publisher, struct controller_subscription *subscription)
 {
-    subscription->controller = controller;
+    subscription->publisher = publisher;
     subscription->delivered = NULL;
     subscription->is_closing = false;
     atomic_init(&subscription->pending, NULL);
-    subscription->control_task = (struct loop_task){.run = controller_publish_add};
-    loop_post(controller->loop, &subscription->control_task);
+    subscription->control_task = (struct loop_task){.run = add_subscription};
+    loop_post(publisher->loop, &subscription->control_task);
+}
+
+void controller_subscribe(struct controller *controller, struct controller_subscription *subscription)
+{
+    controller_publish_subscribe(&controller->publisher, subscription);
 }
 
 void controller_unsubscribe(struct controller_subscription *subscription)
@@ -84,5 +90,5 @@ void controller_unsubscribe(struct controller_subscription *subscription)
     CHECK(!subscription->is_closing);
     subscription->is_closing = true;
     subscription->control_task = (struct loop_task){.run = remove_subscription};
-    loop_post(subscription->controller->loop, &subscription->control_task);
+    loop_post(subscription->publisher->loop, &subscription->control_task);
 }

@@ -7,6 +7,7 @@
 #include "controller/controller_api.h"
 #include "controller/controller_private.h"
 #include "controller/image_apply.h"
+#include "controller/isr_control.h"
 #include "controller/producer_id_control.h"
 
 #include <stdio.h>
@@ -29,6 +30,9 @@ void controller_complete(struct controller_request *request, enum err err, int64
             request->admin.response = NULL;
         }
     }
+    if (err == ERR_NOT_LEADER && request->controller != NULL) {
+        request->hint = request->controller->view.leader;
+    }
     request->err = err;
     request->metadata_offset = metadata_offset;
     request->task = (struct loop_task){.run = deliver};
@@ -46,7 +50,7 @@ static enum err err_of_code(int16_t code)
     return code == ERROR_STALE_BROKER_EPOCH ? ERR_STALE : ERR_INVALID;
 }
 
-static enum err decide_registration(struct api_call *call, struct controller_request *request)
+static enum err decide_registration(struct api_call *call, struct controller_request *request, bool *ret_is_partial)
 {
     struct decision_result result = {0};
     int64_t epoch = 0;
@@ -54,15 +58,37 @@ static enum err decide_registration(struct api_call *call, struct controller_req
         set_message(request, &result);
         return err_of_code(result.code);
     }
+    *ret_is_partial = result.is_partial;
     request->registration.broker_epoch = epoch == 0 ? call->index : epoch;
     return ERR_OK;
 }
 
-static enum err decide_heartbeat(struct api_call *call, struct controller_request *request)
+static enum err decide_heartbeat(struct api_call *call, struct controller_request *request, bool *ret_is_partial)
 {
     struct decision_result result = {0};
     if (!broker_control_heartbeat(&call->decision, &request->heartbeat, &request->heartbeat.is_fenced,
                                   &request->heartbeat.may_shut_down, &result)) {
+        set_message(request, &result);
+        return err_of_code(result.code);
+    }
+    *ret_is_partial = result.is_partial;
+    return ERR_OK;
+}
+
+static enum err decide_fence(struct api_call *call, const struct controller_fence *fence, bool *ret_is_partial)
+{
+    struct decision_result result = {0};
+    if (!broker_control_fence(&call->decision, fence->broker_id, fence->broker_epoch, &result)) {
+        return err_of_code(result.code);
+    }
+    *ret_is_partial = result.is_partial;
+    return ERR_OK;
+}
+
+static enum err decide_alter_isr(struct api_call *call, struct controller_request *request)
+{
+    struct decision_result result = {0};
+    if (!isr_control_alter(&call->decision, &request->alter_isr, &result)) {
         set_message(request, &result);
         return err_of_code(result.code);
     }
@@ -91,7 +117,7 @@ static enum err decide_admin(struct api_call *call, struct controller_request *r
     return err;
 }
 
-static enum err decide(struct api_call *call, struct controller_request *request)
+static enum err decide(struct api_call *call, struct controller_request *request, bool *ret_is_partial)
 {
     switch (request->kind) {
     case CONTROLLER_ADMIN:
@@ -100,12 +126,17 @@ static enum err decide(struct api_call *call, struct controller_request *request
         controller_api_auto_create(call, &request->auto_create);
         return ERR_OK;
     case CONTROLLER_REGISTER:
-        return decide_registration(call, request);
+        return decide_registration(call, request, ret_is_partial);
     case CONTROLLER_HEARTBEAT:
-        return decide_heartbeat(call, request);
+        return decide_heartbeat(call, request, ret_is_partial);
     case CONTROLLER_PRODUCER_IDS:
         return decide_producer_ids(call, request);
+    case CONTROLLER_FENCE:
+        return decide_fence(call, &request->fence, ret_is_partial);
+    case CONTROLLER_ALTER_ISR:
+        return decide_alter_isr(call, request);
     case CONTROLLER_STATUS:
+    case CONTROLLER_PREFERRED_LEADERS:
         break; /* answered at once */
     }
     UNREACHABLE();
@@ -124,8 +155,14 @@ struct gathering {
     int64_t index;
 };
 
-/* Decides one request. False: its records do not fit into this entry any more; it goes first into the next. */
-static bool gather(struct gathering *gathering, struct controller_request *request)
+enum gathered {
+    GATHERED,
+    GATHER_FULL, /* its records do not fit into this entry any more; it goes first into the next */
+    GATHER_PARTIAL, /* its records are a first part (decision.h); when they are committed it is decided again, before all others */
+};
+
+/* Decides one request. */
+static enum gathered gather(struct gathering *gathering, struct controller_request *request)
 {
     struct controller *controller = gathering->controller;
     size_t first_record = gathering->records.count;
@@ -137,7 +174,8 @@ static bool gather(struct gathering *gathering, struct controller_request *reque
         .index = gathering->index,
         .rng = controller->env->rng,
     };
-    enum err err = decide(&call, request);
+    bool is_partial = false;
+    enum err err = decide(&call, request, &is_partial);
     api_call_done(&call);
     if (err != ERR_OK) {
         meta_records_cut(&gathering->records, first_record);
@@ -151,7 +189,7 @@ static bool gather(struct gathering *gathering, struct controller_request *reque
             request->admin.response = NULL;
         }
         if (first_record > 0) {
-            return false;
+            return GATHER_FULL;
         }
         snprintf(request->message, sizeof(request->message), "The change is too large for one entry (%zu bytes).",
                  bytes);
@@ -165,7 +203,7 @@ static bool gather(struct gathering *gathering, struct controller_request *reque
         gathering->image = draft;
     }
     request->err = err;
-    return true;
+    return is_partial && count > 0 ? GATHER_PARTIAL : GATHERED;
 }
 
 /* Ends what needed no record, and nothing that was not committed yet. */
@@ -221,7 +259,7 @@ void controller_round_run(struct loop_task *task)
          i < ROUND_REQUESTS_MAX && controller->waiting != NULL && gathering.arena.used_bytes < ROUND_ARENA_BYTES_MAX;
          i++) {
         struct controller_request *request = controller->waiting;
-        if (!gather(&gathering, request)) {
+        if (gather(&gathering, request) != GATHERED) {
             break;
         }
         DL_DELETE(controller->waiting, request);
@@ -260,7 +298,7 @@ void controller_round_abort(struct controller *controller, enum err err)
     controller->round.index = 0;
     DL_FOREACH_SAFE (controller->round.requests, request, next) {
         DL_DELETE(controller->round.requests, request);
-        controller_complete(request, err, 0);
+        controller_complete(request, ERR_CLOSED, 0); /* the next leader may still commit it */
     }
     DL_FOREACH_SAFE (controller->waiting, request, next) {
         DL_DELETE(controller->waiting, request);
