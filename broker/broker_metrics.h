@@ -32,7 +32,19 @@ struct api_row;
     X(METRIC_FETCH_BYTES, "moldau_fetch_bytes_total", METRIC_COUNTER, "Bytes of record batches sent to clients.")      \
     X(METRIC_FETCH_PARTITIONS, "moldau_fetch_partitions_total", METRIC_COUNTER,                                        \
       "Partitions that fetch responses returned records of.")                                                          \
-    X(METRIC_FETCH_ERRORS, "moldau_fetch_errors_total", METRIC_COUNTER, "Partitions of fetch requests refused.")
+    X(METRIC_FETCH_ERRORS, "moldau_fetch_errors_total", METRIC_COUNTER, "Partitions of fetch requests refused.")       \
+    X(METRIC_REPLICATION_BYTES_IN, "moldau_replication_in_bytes_total", METRIC_COUNTER,                                \
+      "Bytes of record batches that leaders sent to this broker.")                                                     \
+    X(METRIC_REPLICATION_BYTES_OUT, "moldau_replication_out_bytes_total", METRIC_COUNTER,                              \
+      "Bytes of record batches sent to followers.")                                                                    \
+    X(METRIC_REPLICA_LINKS_IN, "moldau_replica_follower_links", METRIC_GAUGE, "Open links of followers.")              \
+    X(METRIC_REPLICA_LINKS_OUT, "moldau_replica_leader_links", METRIC_GAUGE, "Open links to leaders.")                 \
+    X(METRIC_REPLICA_RESUBSCRIPTIONS, "moldau_replica_resubscriptions_total", METRIC_COUNTER,                          \
+      "Subscriptions at leaders that failed or ended and were tried again.")                                           \
+    X(METRIC_REPLICA_TRUNCATIONS, "moldau_replica_truncations_total", METRIC_COUNTER,                                  \
+      "Times that a follower's log was cut to its leader's history.")                                                  \
+    X(METRIC_REPLICA_CORRUPT, "moldau_replica_corrupt_total", METRIC_COUNTER,                                          \
+      "Record batches from leaders that failed their checksum.")
 
 enum broker_metric {
 #define X(name, text, kind, help) name,

@@ -114,6 +114,8 @@ struct partition {
     struct partition_append *committed_waiters; /* acks=all, by required_offset */
     struct partition_waiter *read_waiters;
     struct partition *next_dirty;
+    int32_t leader_id; /* whom it follows (replica_link.h) */
+    void *follow_slot; /* the streams' */
     UT_hash_handle hh;
 };
 
