@@ -160,14 +160,12 @@ static void get_fixed(const uint8_t *fixed, struct rpc_hello *ret_hello)
     memcpy(ret_hello->incarnation_id.bytes, fixed + 52, UUID_BYTES);
 }
 
-/* ret_refusal: NULL for a hello. */
-static enum err decode(struct span bytes, struct rpc_hello *ret_hello, char *ret_refusal)
+static enum err decode(struct span bytes, uint32_t magic, struct rpc_answer *ret_answer)
 {
     size_t message_bytes = 0;
-    struct rpc_hello hello = {0};
-    char refusal[RPC_REFUSAL_BYTES] = "";
+    struct rpc_answer answer = {.refusal = ""};
     if (rpc_hello_peek(bytes, &message_bytes) != ERR_OK || message_bytes != bytes.bytes ||
-        be32_get(bytes.data) != (ret_refusal == NULL ? HELLO_MAGIC : ANSWER_MAGIC)) {
+        be32_get(bytes.data) != magic) {
         return ERR_MALFORMED;
     }
     if (be16_get(bytes.data + 4) != RPC_VERSION) {
@@ -180,25 +178,28 @@ static enum err decode(struct span bytes, struct rpc_hello *ret_hello, char *ret
     if (kind < RPC_KIND_PROBE || kind > RPC_KIND_MAX || be16_get(bytes.data + 14) != 0) {
         return ERR_MALFORMED;
     }
-    get_fixed(bytes.data, &hello);
+    get_fixed(bytes.data, &answer.hello);
     struct span rest = span_sub(bytes, FIXED_BYTES, bytes.bytes - FIXED_BYTES);
-    if (!take_text(&rest, hello.cluster_id, sizeof(hello.cluster_id)) || !take_field(&rest, &hello.authentication) ||
-        (ret_refusal != NULL && !take_text(&rest, refusal, sizeof(refusal))) || rest.bytes != 0) {
+    if (!take_text(&rest, answer.hello.cluster_id, sizeof(answer.hello.cluster_id)) ||
+        !take_field(&rest, &answer.hello.authentication) ||
+        (magic == ANSWER_MAGIC && !take_text(&rest, answer.refusal, sizeof(answer.refusal))) || rest.bytes != 0) {
         return ERR_MALFORMED;
     }
-    *ret_hello = hello;
-    if (ret_refusal != NULL) {
-        memcpy(ret_refusal, refusal, sizeof(refusal));
-    }
+    *ret_answer = answer;
     return ERR_OK;
 }
 
 enum err rpc_hello_decode(struct span bytes, struct rpc_hello *ret_hello)
 {
-    return decode(bytes, ret_hello, NULL);
+    struct rpc_answer answer;
+    enum err err = decode(bytes, HELLO_MAGIC, &answer);
+    if (err == ERR_OK) {
+        *ret_hello = answer.hello;
+    }
+    return err;
 }
 
 enum err rpc_answer_decode(struct span bytes, struct rpc_answer *ret_answer)
 {
-    return decode(bytes, &ret_answer->hello, ret_answer->refusal);
+    return decode(bytes, ANSWER_MAGIC, ret_answer);
 }

@@ -40,7 +40,7 @@ static size_t buffer_bytes_wanted(const struct rpc_input *input)
 uint8_t *rpc_input_room(struct rpc_input *input, size_t *ret_bytes)
 {
     size_t kept_bytes = input->end - input->start;
-    CHECK(kept_bytes < input->needed_bytes);
+    CHECK(kept_bytes < input->needed_bytes && (kept_bytes == 0 || input->buffer != NULL));
     bool fits = input->buffer != NULL && input->buffer->bytes - input->start >= input->needed_bytes;
     if (fits && kept_bytes == 0 && atomic_load_explicit(&input->buffer->reference_count, memory_order_acquire) == 1) {
         input->start = input->end = 0;

@@ -28,7 +28,6 @@ struct dial_test {
     bool frees_accepted_at_once;
 
     struct rpc_dial *dial;
-    unsigned hello_count;
     unsigned up_count;
     unsigned frame_count;
     unsigned drained_count;
@@ -65,14 +64,14 @@ static bool on_check(void *ctx, const struct rpc_hello *peer, struct loop **ret_
     struct dial_test *test = ctx;
     test->check_count++;
     test->accepted_peer = *peer;
-    if (test->closes_server_in_check || test->frees_server_in_check) {
+    *ret_loop = test->world.loop;
+    if (test->closes_server_in_check) {
         rpc_server_close(test->server);
     }
     if (test->frees_server_in_check) {
         rpc_server_free(test->server);
         test->server = NULL;
     }
-    *ret_loop = test->world.loop;
     if (test->refuses != NULL) {
         (void)snprintf(ret_refusal, RPC_REFUSAL_BYTES, "%s", test->refuses);
     }
@@ -134,7 +133,6 @@ static void free_dial(struct dial_test *test)
 static void on_hello(void *ctx, struct rpc_hello *ret_hello)
 {
     struct dial_test *test = ctx;
-    test->hello_count++;
     (void)snprintf(ret_hello->cluster_id, sizeof(ret_hello->cluster_id), "the-cluster");
     ret_hello->node_id = 3;
     ret_hello->lane = 2;
@@ -247,7 +245,7 @@ static bool has_answer(struct dial_test *test)
     return test->frame_count > 0;
 }
 
-static bool is_dial_freed(struct dial_test *test)
+static bool is_freed(struct dial_test *test)
 {
     return test->dial == NULL;
 }
@@ -257,7 +255,7 @@ static bool server_is_closed(struct dial_test *test)
     return test->server_closed_count > 0;
 }
 
-/* The loop has begun to connect: the first iteration is over. Looked at by a task. */
+/* The loop has begun to connect: the first iteration is over. */
 static bool is_connecting(struct dial_test *test)
 {
     return test->is_first_turn_over;
@@ -306,7 +304,6 @@ static void refusal_says_why_and_the_dialer_asks_again(void **state)
     assert_string_equal(test.down_text, test.refuses);
     assert_false(test.was_up);
     assert_int_equal(test.check_count, 3);
-    assert_int_equal(test.hello_count, 3);
     test.refuses = NULL;
     run_until(&test, is_up);
     test_end(&test);
@@ -326,7 +323,6 @@ static void kind_without_acceptor_is_refused(void **state)
     rpc_server_set_acceptor(test.server, RPC_KIND_REPLICA, NULL);
     dial(&test, RPC_KIND_REPLICA, true);
     run_until(&test, is_down);
-    assert_int_equal(test.down_err, ERR_INVALID);
     test_end(&test);
 }
 
@@ -429,18 +425,12 @@ static void dialer_may_be_freed_in_every_callback(void **state)
             rpc_link_free(test.accepted);
             test.accepted = NULL;
         }
-        run_until(&test, is_dial_freed);
-        if (where != 3 && where != 4) {
-            test.accepted_count = 0;
+        run_until(&test, is_freed);
+        if (where < 3) {
             run_until(&test, server_is_closed);
         }
         test_end(&test);
     }
-}
-
-static bool server_is_gone(struct dial_test *test)
-{
-    return test->server == NULL && test->down_count > 0;
 }
 
 static void server_may_be_closed_and_freed_in_check(void **state)
@@ -458,7 +448,8 @@ static void server_may_be_closed_and_freed_in_check(void **state)
     test_start(&test);
     test.frees_server_in_check = true;
     dial(&test, RPC_KIND_REPLICA, true);
-    run_until(&test, server_is_gone);
+    run_until(&test, is_down);
+    assert_null(test.server);
     test_end(&test);
 }
 
