@@ -1,155 +1,62 @@
-/* cluster status: what Metadata and DescribeCluster tell, counted. */
+/* The commands of `moldau cluster` by one table. */
 #include "cli/cluster.h"
 
-#include "cli/metadata_ask.h"
-#include "cli/output.h"
-#include "proto/api/api_table.h"
-#include "proto/kmsg/describe_cluster.h"
-#include "proto/wire/error_code.h"
+#include "cli/command_table.h"
+#include "common/check.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-
-#define INCLUDE_FENCED_VERSION 2
-
-static const struct command status_command = {
-    .name = "cluster status",
-    .words = "",
-    .summary = "Show the cluster's id, controller and brokers, and how its partitions are.",
+static const struct flag add_controller_flags[] = {
+    {"replace", NULL, "the node is a voter already, with data that is lost: take that out first", false},
+    {"cluster-id", "ID", "refuse to do it in any other cluster", false},
 };
 
-struct partition_counts {
-    int64_t topics;
-    int64_t partitions;
-    int64_t leaderless;
-    int64_t under_replicated;
+static const struct flag remove_controller_flags[] = {
+    {"cluster-id", "ID", "refuse to do it in any other cluster", false},
 };
 
-static struct partition_counts count_partitions(const struct metadata_response *metadata)
-{
-    struct partition_counts counts = {.topics = (int64_t)metadata->topics_count};
-    for (size_t t = 0; t < metadata->topics_count; t++) {
-        const struct metadata_response_topic *topic = &metadata->topics[t];
-        for (size_t p = 0; p < topic->partitions_count; p++) {
-            const struct metadata_response_partition *partition = &topic->partitions[p];
-            counts.partitions++;
-            counts.leaderless += partition->leader_id < 0 ? 1 : 0;
-            counts.under_replicated += partition->isr_nodes_count < partition->replica_nodes_count ? 1 : 0;
-        }
-    }
-    return counts;
-}
+static const struct flag elect_leaders_flags[] = {
+    {"unclean", NULL, "elect a replica that is not in sync where no other is left: acknowledged records may be lost",
+     false},
+};
 
-static void show_cluster(const struct session *session, const struct describe_cluster_response *cluster,
-                         const struct partition_counts *counts)
-{
-    struct output output;
-    output_init(&output, arguments_wants_json(session->arguments), "cluster");
-    output_columns(&output,
-                   (const char *const[]){"cluster_id", "controller", "brokers", "topics", "partitions", "leaderless",
-                                         "under_replicated"},
-                   7);
-    output_text(&output, cluster->cluster_id);
-    output_number(&output, cluster->controller_id);
-    output_number(&output, (int64_t)cluster->brokers_count);
-    output_number(&output, counts->topics);
-    output_number(&output, counts->partitions);
-    output_number(&output, counts->leaderless);
-    output_number(&output, counts->under_replicated);
-    output_end(&output);
-}
-
-/* How many partitions the broker leads: where the work is. */
-static int64_t count_led(const struct metadata_response *metadata, int32_t broker_id)
-{
-    int64_t count = 0;
-    for (size_t t = 0; t < metadata->topics_count; t++) {
-        for (size_t p = 0; p < metadata->topics[t].partitions_count; p++) {
-            count += metadata->topics[t].partitions[p].leader_id == broker_id ? 1 : 0;
-        }
-    }
-    return count;
-}
-
-static void show_brokers(const struct session *session, const struct describe_cluster_response *cluster,
-                         const struct metadata_response *metadata)
-{
-    struct output output;
-    output_init(&output, arguments_wants_json(session->arguments), "brokers");
-    output_columns(&output, (const char *const[]){"id", "host", "port", "rack", "state", "leads"}, 6);
-    for (size_t i = 0; i < cluster->brokers_count; i++) {
-        const struct describe_cluster_response_broker *broker = &cluster->brokers[i];
-        output_number(&output, broker->broker_id);
-        output_text(&output, broker->host);
-        output_number(&output, broker->port);
-        output_text(&output, broker->rack);
-        output_text(&output, span_text(broker->is_fenced ? "fenced" : "active"));
-        output_number(&output, count_led(metadata, broker->broker_id));
-    }
-    output_end(&output);
-}
-
-static enum err ask_cluster(struct session *session, struct client_reply *ret_reply)
-{
-    int16_t api_version = 0;
-    enum err err = client_version(session->client, CLIENT_NODE_ANY, API_KEY_DESCRIBE_CLUSTER, &api_version);
-    if (err != ERR_OK) {
-        return err;
-    }
-    struct describe_cluster_request request;
-    codec_set_defaults(&describe_cluster_request_codec, &request);
-    request.include_fenced_brokers = api_version >= INCLUDE_FENCED_VERSION;
-    return client_call(session->client, CLIENT_NODE_ANY, API_KEY_DESCRIBE_CLUSTER, &request, ret_reply);
-}
-
-static int show_status(struct session *session)
-{
-    struct client_reply metadata_reply;
-    struct client_reply cluster_reply;
-    if (metadata_ask(session, NULL, 0, false, &metadata_reply) != ERR_OK) {
-        return session_fail(session);
-    }
-    if (ask_cluster(session, &cluster_reply) != ERR_OK) {
-        client_reply_done(&metadata_reply);
-        return session_fail(session);
-    }
-    const struct describe_cluster_response *cluster = cluster_reply.message;
-    int status = VERB_OK;
-    if (cluster->error_code != ERROR_NONE) {
-        status = session_fail_code(session, "the cluster", cluster->error_code, cluster->error_message);
-    } else {
-        struct partition_counts counts = count_partitions(metadata_reply.message);
-        show_cluster(session, cluster, &counts);
-        show_brokers(session, cluster, metadata_reply.message);
-    }
-    client_reply_done(&cluster_reply);
-    client_reply_done(&metadata_reply);
-    return status;
-}
+static const struct command_table_row commands[] = {
+    {{.name = "cluster status",
+      .words = "",
+      .summary = "Show brokers and controllers, and the partitions that are not well."},
+     cluster_status},
+    {{.name = "cluster add-controller",
+      .words = "ID@HOST:PORT/DIRECTORY",
+      .summary = "Make a controller that waits a voter of the quorum; it prints this command itself.",
+      .examples = "  moldau cluster add-controller 3@127.0.0.1:9293/mJ1Xq0oPRZ2b7cVvYk3N5w --replace\n",
+      .flags = add_controller_flags,
+      .flag_count = ARRAY_COUNT(add_controller_flags),
+      .word_count_min = 1,
+      .word_count_max = 1},
+     cluster_add_controller},
+    {{.name = "cluster remove-controller",
+      .words = "ID[/DIRECTORY]",
+      .summary = "Take a voter out of the quorum.",
+      .flags = remove_controller_flags,
+      .flag_count = ARRAY_COUNT(remove_controller_flags),
+      .word_count_min = 1,
+      .word_count_max = 1},
+     cluster_remove_controller},
+    {{.name = "cluster remove-broker",
+      .words = "ID",
+      .summary = "Forget a broker that is gone for good and holds no replicas.",
+      .word_count_min = 1,
+      .word_count_max = 1},
+     cluster_remove_broker},
+    {{.name = "cluster elect-leaders",
+      .words = "[TOPIC[:PARTITION]...]",
+      .summary = "Make the preferred replicas leaders again; without topics everywhere.",
+      .examples = "  moldau cluster elect-leaders orders payments:3\n",
+      .flags = elect_leaders_flags,
+      .flag_count = ARRAY_COUNT(elect_leaders_flags),
+      .word_count_max = ARGUMENTS_VALUES_MAX},
+     cluster_elect_leaders},
+};
 
 int cluster_run(const struct verb_call *call)
 {
-    const char *word = call->argument_count == 0 ? "" : call->arguments[0];
-    bool wants_help = strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
-    if (wants_help || strcmp(word, "status") != 0) {
-        (void)fprintf(wants_help ? stdout : stderr, "usage: moldau cluster status [FLAG...]\n\n  status  %s\n",
-                      status_command.summary);
-        return wants_help ? VERB_OK : VERB_USAGE;
-    }
-    struct arguments arguments;
-    if (arguments_parse(&arguments, &status_command, call, 1) != ERR_OK) {
-        return VERB_USAGE;
-    }
-    if (arguments.wants_help) {
-        return VERB_OK;
-    }
-    struct session session;
-    int status = session_open(&session, &arguments);
-    if (status != VERB_OK) {
-        return status;
-    }
-    status = show_status(&session);
-    session_close(&session);
-    return status;
+    return command_table_run("cluster", commands, ARRAY_COUNT(commands), call);
 }

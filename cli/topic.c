@@ -1,10 +1,8 @@
 /* The commands of `moldau topic` by one table. */
 #include "cli/topic.h"
 
+#include "cli/command_table.h"
 #include "common/check.h"
-
-#include <stdio.h>
-#include <string.h>
 
 static const struct flag create_flags[] = {
     {"partitions", "N", "number of partitions (default: the cluster's num.partitions)", false},
@@ -28,12 +26,7 @@ static const struct flag list_flags[] = {
     {"internal", NULL, "also the topics that the cluster keeps for itself", false},
 };
 
-struct topic_command {
-    struct command command;
-    topic_command_fn run;
-};
-
-static const struct topic_command commands[] = {
+static const struct command_table_row commands[] = {
     {{.name = "topic create",
       .words = "NAME...",
       .summary = "Create topics.",
@@ -74,49 +67,7 @@ static const struct topic_command commands[] = {
      topic_delete},
 };
 
-static void print_commands(FILE *to)
-{
-    (void)fprintf(to, "usage: moldau topic COMMAND [ARGUMENT...]\n\n");
-    for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {
-        (void)fprintf(to, "  %-12s %s\n", commands[i].command.name + strlen("topic "), commands[i].command.summary);
-    }
-    (void)fprintf(to, "\nmoldau topic COMMAND --help tells more.\n");
-}
-
-static int run_command(const struct topic_command *command, const struct verb_call *call)
-{
-    struct arguments arguments;
-    if (arguments_parse(&arguments, &command->command, call, 1) != ERR_OK) {
-        return VERB_USAGE;
-    }
-    if (arguments.wants_help) {
-        return VERB_OK;
-    }
-    struct session session;
-    int status = session_open(&session, &arguments);
-    if (status != VERB_OK) {
-        return status;
-    }
-    status = command->run(&session);
-    session_close(&session);
-    return status;
-}
-
 int topic_run(const struct verb_call *call)
 {
-    const char *word = call->argument_count == 0 ? "" : call->arguments[0];
-    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-        print_commands(stdout);
-        return VERB_OK;
-    }
-    for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {
-        if (strcmp(word, commands[i].command.name + strlen("topic ")) == 0) {
-            return run_command(&commands[i], call);
-        }
-    }
-    if (word[0] != '\0') {
-        (void)fprintf(stderr, "moldau topic: there is no command %s\n\n", word);
-    }
-    print_commands(stderr);
-    return VERB_USAGE;
+    return command_table_run("topic", commands, ARRAY_COUNT(commands), call);
 }

@@ -10,9 +10,7 @@
 
 int topic_run(const struct verb_call *call);
 
-/* One command of a verb that has several: its description and what it does with parsed arguments. */
-typedef int (*topic_command_fn)(struct session *session);
-
+/* The commands; each returns an exit status. */
 int topic_create(struct session *session);
 int topic_alter(struct session *session);
 int topic_delete(struct session *session);

@@ -211,9 +211,12 @@ def test_what_was_aborted_is_seen_only_by_those_who_want_it(reference):
 
 def test_the_cluster_is_described(cli, topic):
     wait_until(lambda: cli.rows("cluster", "status")[1]["leads"] >= 3, 10, "the new topic's leaders")
-    cluster, broker = cli.rows("cluster", "status")
+    cluster, broker, *others = cli.rows("cluster", "status")
     assert cluster["kind"] == "cluster" and cluster["brokers"] == 1 and cluster["leaderless"] == 0 and cluster["under_replicated"] == 0
     assert cluster["partitions"] >= 3 and broker["kind"] == "brokers" and broker["state"] == "active"
+    assert broker["replicas"] == broker["leads"] == cluster["partitions"] and broker["out_of_sync"] == 0
+    assert [row["kind"] for row in others] == ["quorum", "controllers"] and others[0]["leader"] == others[1]["id"] == broker["id"]
+    assert others[1]["role"] == "leader" and others[1]["lag"] == 0
     assert f"{broker['host']}:{broker['port']}" == cli.environment["MOLDAU_BOOTSTRAP_SERVER"]
 
 
@@ -234,6 +237,9 @@ def test_an_unknown_topic_is_told_with_the_nearest_name(cli, topic, words):
     (("topic", "create", "x", "--config", "retention.ms=soon"), "'soon' is no value for retention.ms"),
     (("topic", "create", "x", "--output", "yaml"), "--output is table or json, not 'yaml'"),
     (("topic", "burn", "x"), "there is no command burn"),
+    (("cluster", "add-controller", "3@host:9"), "'3@host:9' is not ID@HOST:PORT/DIRECTORY, as the waiting controller prints it"),
+    (("cluster", "remove-controller", "x"), "'x' is not ID or ID/DIRECTORY"),
+    (("cluster", "remove-broker", "1x"), "'1x' is no broker's id"),
 ])
 def test_wrong_words_end_with_status_2(words, said):
     assert said in Cli("127.0.0.1:1").complaint(*words, status=2)
