@@ -1,5 +1,6 @@
 /* IncrementalAlterConfigs (44) and the older AlterConfigs (33), which replaces all settings of a resource. */
 #include "controller/controller_api.h"
+#include "controller/leader_control.h"
 #include "proto/kmsg/alter_configs.h"
 #include "proto/kmsg/incremental_alter_configs.h"
 
@@ -24,18 +25,48 @@ static bool is_named_twice(const struct config_item *items, size_t count, size_t
 typedef bool (*decide_fn)(struct decision *decision, int8_t resource_type, struct span resource_name,
                           const struct config_change *changes, size_t change_count, struct decision_result *ret_result);
 
+/* What the change means for the partitions goes into the same entry, or nothing of it does. */
+static void decide_consequences(struct api_call *call, const struct config_item *item, struct decision_result *outcome)
+{
+    struct partition_sweep sweep = {.decision = &call->decision};
+    const struct image_topic *topic = NULL;
+    size_t first_record = call->decision.records->count;
+    if (item->type == IMAGE_CONFIG_TOPIC) {
+        topic = image_find_topic(call->decision.image, item->name);
+    } else if (item->name.bytes > 0) {
+        return; /* what holds for topics is never taken from a single broker's settings */
+    }
+    leader_control_settings_changed(&sweep, topic);
+    if (sweep.is_partial) {
+        (void)decision_refuse(&call->decision, outcome, ERROR_POLICY_VIOLATION,
+                              "More than %u partitions would change at once: set it topic by topic.",
+                              sweep.changed_count);
+        return;
+    }
+    api_call_advance(call, first_record, outcome);
+}
+
 static struct decision_result decide_one(struct api_call *call, const struct config_item *items, size_t count,
                                          size_t index, decide_fn decide)
 {
     const struct config_item *item = &items[index];
     struct decision_result outcome = {0};
     size_t first_record = call->decision.records->count;
+    const struct image *before = image_ref(call->decision.image);
     if (is_named_twice(items, count, index)) {
         (void)decision_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST, "Resource '%.*s' is named twice.",
                               DECISION_TEXT(item->name));
     } else if (decide(&call->decision, item->type, item->name, item->changes, item->change_count, &outcome)) {
         api_call_advance(call, first_record, &outcome);
+        if (outcome.code == ERROR_NONE) {
+            decide_consequences(call, item, &outcome);
+        }
+        if (outcome.code != ERROR_NONE) {
+            api_call_back(call, before, first_record);
+            return outcome;
+        }
     }
+    image_unref(before);
     return outcome;
 }
 

@@ -71,41 +71,83 @@ bool broker_control_fence(struct decision *decision, int32_t broker_id, int64_t 
 struct takeover {
     struct sweep_fitness fitness;
     const struct controller_registration *registration;
-    bool is_memory_lost; /* the last stop was not orderly and the machine was restarted: its page cache is gone */
+    uint64_t *replica_counts; /* of each of its directories */
+    bool is_memory_lost;      /* the last stop was not orderly and the machine was restarted: its page cache is gone */
 };
+
+/* The place of the directory among those that are online; directory_count when it is not. */
+static uint32_t directory_place(const struct controller_registration *registration, struct uuid directory)
+{
+    uint32_t place = 0;
+    while (place < registration->directory_count && !uuid_equal(registration->directories[place], directory)) {
+        place++;
+    }
+    return place;
+}
 
 static bool has_directory(const struct controller_registration *registration, struct uuid directory)
 {
-    for (uint32_t i = 0; i < registration->directory_count; i++) {
-        if (uuid_equal(registration->directories[i], directory)) {
-            return true;
+    return directory_place(registration, directory) < registration->directory_count;
+}
+
+/* How many replicas each of the directories has that are online. */
+static uint64_t *count_replicas(const struct decision *decision, const struct controller_registration *registration)
+{
+    uint64_t *counts = (uint64_t *)arena_array(decision->arena, registration->directory_count + 1u, sizeof(counts[0]));
+    CHECK(counts != NULL);
+    for (uint32_t i = 0; i < image_topic_count(decision->image); i++) {
+        const struct image_topic *topic = image_topic_at(decision->image, i);
+        for (uint32_t j = 0; j < topic->partition_count; j++) {
+            if (image_partition_has_replica(topic->partitions[j], registration->broker_id)) {
+                counts[directory_place(registration,
+                                       image_partition_directory(topic->partitions[j], registration->broker_id))]++;
+            }
         }
     }
-    return false;
+    return counts;
+}
+
+static struct uuid take_directory(const struct takeover *takeover)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < takeover->registration->directory_count; i++) {
+        if (takeover->replica_counts[i] < takeover->replica_counts[best]) {
+            best = i;
+        }
+    }
+    takeover->replica_counts[best]++;
+    return takeover->registration->directories[best];
+}
+
+static bool has_other(const int32_t *ids, uint32_t count, int32_t broker_id)
+{
+    return count > 1 || (count == 1 && ids[0] != broker_id);
 }
 
 /* A cached topic's replica counts as complete only if what it acknowledged out of memory is still there (trap 2); ISR and ELR may
  * become empty by that, and then only an unclean election, asked for by people or by the topic's setting, gives the partition
  * a leader again. The one replica of a partition keeps its place: there is none that could know more (ADR-0010). */
-static bool loses_place(const struct takeover *takeover, const struct image_topic *topic,
-                        const struct partition_draft *draft)
+static bool is_forgotten(const struct takeover *takeover, const struct image_topic *topic,
+                         const struct image_partition *partition)
 {
-    const struct image_partition *partition = draft->before;
-    struct uuid directory = image_partition_directory(partition, takeover->registration->broker_id);
-    if (!has_directory(takeover->registration, directory)) {
-        return true;
-    }
     return takeover->is_memory_lost && partition->replica_count > 1 &&
            config_control_topic_is(takeover->fitness.image, topic->name, "durability", "cached", false);
 }
 
+/* A replica whose directory is gone begins anew in another one, if somebody else is complete. Else it stays where it is, without
+ * a leader: its disk may come back with the only copy. */
 static void take_over_partition(void *ctx, const struct image_topic *topic, struct partition_draft *draft)
 {
     const struct takeover *takeover = (const struct takeover *)ctx;
-    if (loses_place(takeover, topic, draft)) {
-        partition_control_lose(draft, takeover->registration->broker_id);
+    const struct image_partition *partition = draft->before;
+    int32_t id = takeover->registration->broker_id;
+    if (!has_directory(takeover->registration, image_partition_directory(partition, id)) &&
+        (has_other(partition->isr, partition->isr_count, id) || has_other(partition->elr, partition->elr_count, id))) {
+        partition_control_rehome(draft, id, take_directory(takeover));
+    } else if (is_forgotten(takeover, topic, partition)) {
+        partition_control_lose(draft, id);
     } else {
-        partition_control_leave(draft, takeover->registration->broker_id);
+        partition_control_leave(draft, id);
     }
     partition_control_elect(draft, sweep_fitness_of, &takeover->fitness, true,
                             sweep_allows_unclean(takeover->fitness.image, topic));
@@ -178,6 +220,7 @@ bool broker_control_register(struct decision *decision, const struct controller_
         struct takeover takeover = {
             .fitness = {decision->image, registration->broker_id, ELECT_UNFIT},
             .registration = registration,
+            .replica_counts = count_replicas(decision, registration),
             .is_memory_lost =
                 registration->previous_epoch != before->epoch && !span_equal(registration->boot_id, before->boot_id),
         };
@@ -261,5 +304,55 @@ bool broker_control_heartbeat(struct decision *decision, const struct controller
     if ((broker->is_fenced || broker->is_shutting_down) && heartbeat->applied_offset >= broker->epoch) {
         *ret_is_fenced = !unfence(decision, broker, ret_result);
     }
+    return true;
+}
+
+/* ---- removal ---- */
+
+/* Partitions that have a replica on the broker; *ret_example is one of their topics. */
+static uint64_t count_held(const struct image *image, int32_t broker_id, uint32_t *ret_topic_count,
+                           const struct image_topic **ret_example)
+{
+    uint64_t held_count = 0;
+    *ret_topic_count = 0;
+    for (uint32_t i = 0; i < image_topic_count(image); i++) {
+        const struct image_topic *topic = image_topic_at(image, i);
+        uint64_t held_before = held_count;
+        for (uint32_t j = 0; j < topic->partition_count; j++) {
+            held_count += image_partition_has_replica(topic->partitions[j], broker_id);
+        }
+        if (held_count > held_before) {
+            *ret_example = topic;
+            (*ret_topic_count)++;
+        }
+    }
+    return held_count;
+}
+
+bool broker_control_unregister(struct decision *decision, int32_t broker_id, struct decision_result *ret_result)
+{
+    const struct image_broker *broker = image_find_broker(decision->image, broker_id);
+    const struct image_topic *example = NULL;
+    uint32_t topic_count = 0;
+    if (broker == NULL) {
+        return decision_refuse(decision, ret_result, ERROR_BROKER_ID_NOT_REGISTERED,
+                               "No broker is registered under the id %" PRId32 ".", broker_id);
+    }
+    uint64_t held_count = count_held(decision->image, broker_id, &topic_count, &example);
+    if (held_count > 0) {
+        return decision_refuse(
+            decision, ret_result, ERROR_INVALID_REQUEST,
+            "Broker %" PRId32 " holds replicas of %" PRIu64 " partitions in %" PRIu32
+            " topics, '%.*s' among them%s: move them to other brokers (kafka-reassign-partitions) or "
+            "delete the topics first.",
+            broker_id, held_count, topic_count, DECISION_TEXT(example->name),
+            broker->is_fenced ? "" : ", and is alive");
+    }
+    if (!broker->is_fenced) {
+        return decision_refuse(decision, ret_result, ERROR_INVALID_REQUEST,
+                               "Broker %" PRId32 " is alive: stop it first, and try again when its session is over.",
+                               broker_id);
+    }
+    meta_add_broker_removed(decision->records, broker_id, broker->epoch);
     return true;
 }

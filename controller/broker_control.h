@@ -29,5 +29,8 @@ bool broker_control_heartbeat(struct decision *decision, const struct controller
  * A broker that is fenced already: true, no records. */
 bool broker_control_fence(struct decision *decision, int32_t broker_id, int64_t broker_epoch,
                           struct decision_result *ret_result);
+/* Takes a broker out of the cluster for good. BROKER_ID_NOT_REGISTERED; INVALID_REQUEST while it is alive or holds replicas: the
+ * sentence says how many, and what to do. */
+bool broker_control_unregister(struct decision *decision, int32_t broker_id, struct decision_result *ret_result);
 
 #endif

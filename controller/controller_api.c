@@ -18,7 +18,9 @@ static const struct api_handler handlers[] = {
     {.api_key = 20, .version_min = 1, .version_max = 6, .handle = admin_delete_topics},
     {.api_key = 33, .version_min = 0, .version_max = 2, .handle = admin_alter_configs},
     {.api_key = 37, .version_min = 0, .version_max = 3, .handle = admin_create_partitions},
+    {.api_key = 43, .version_min = 0, .version_max = 2, .handle = admin_elect_leaders},
     {.api_key = 44, .version_min = 0, .version_max = 1, .handle = admin_incremental_alter_configs},
+    {.api_key = 64, .version_min = 0, .version_max = 0, .handle = admin_unregister_broker},
 };
 
 static const struct api_handler *find_handler(int16_t api_key, int16_t api_version)
@@ -104,6 +106,14 @@ void api_call_forget(struct api_call *call, const struct image *image, size_t fi
     meta_records_cut(call->decision.records, first_record);
     call->decision.image = image;
     api_call_done(call);
+}
+
+void api_call_back(struct api_call *call, const struct image *image, size_t first_record)
+{
+    meta_records_cut(call->decision.records, first_record);
+    image_unref(call->draft);
+    call->draft = image;
+    call->decision.image = image;
 }
 
 void api_call_draw_seed(struct api_call *call)

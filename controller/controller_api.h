@@ -47,6 +47,8 @@ enum err api_call_encode(struct api_call *call, const struct codec_message *mess
 void api_call_advance(struct api_call *call, size_t first_record, struct decision_result *result);
 /* Drops the records from `first_record` on and returns to the image that was committed: validateOnly. */
 void api_call_forget(struct api_call *call, const struct image *image, size_t first_record);
+/* Goes back to `image`, whose reference it takes, and drops the records from `first_record` on: an item that failed half-way. */
+void api_call_back(struct api_call *call, const struct image *image, size_t first_record);
 /* A number for placement to begin with. */
 void api_call_draw_seed(struct api_call *call);
 
@@ -55,5 +57,7 @@ enum err admin_delete_topics(struct api_call *call) MUST_USE;
 enum err admin_create_partitions(struct api_call *call) MUST_USE;
 enum err admin_incremental_alter_configs(struct api_call *call) MUST_USE;
 enum err admin_alter_configs(struct api_call *call) MUST_USE;
+enum err admin_elect_leaders(struct api_call *call) MUST_USE;
+enum err admin_unregister_broker(struct api_call *call) MUST_USE;
 
 #endif

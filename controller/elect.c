@@ -16,7 +16,7 @@ static int32_t first_of(const struct image_partition *partition, const int32_t *
 {
     for (uint32_t i = 0; i < partition->replica_count; i++) {
         int32_t id = partition->replicas[i];
-        if (is_member(ids, count, id) && fitness(ctx, id) == ELECT_FIT) {
+        if (is_member(ids, count, id) && fitness(ctx, partition, id) == ELECT_FIT) {
             return id;
         }
     }
@@ -29,7 +29,7 @@ struct elect_choice elect_leader(const struct image_partition *partition, elect_
     struct elect_choice choice = {.leader_id = IMAGE_NO_LEADER};
     bool is_in_office = partition->leader_id != IMAGE_NO_LEADER &&
                         is_member(partition->isr, partition->isr_count, partition->leader_id);
-    enum elect_fitness present = is_in_office ? fitness(ctx, partition->leader_id) : ELECT_UNFIT;
+    enum elect_fitness present = is_in_office ? fitness(ctx, partition, partition->leader_id) : ELECT_UNFIT;
     if (keep && present == ELECT_FIT) {
         choice.leader_id = partition->leader_id;
         return choice;

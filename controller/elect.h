@@ -14,12 +14,13 @@
 #include "controller/image.h"
 
 enum elect_fitness {
-    ELECT_UNFIT,   /* fenced, unknown, or going with this very decision */
+    ELECT_UNFIT,   /* fenced, unknown, without the replica's directory, or going with this very decision */
     ELECT_LEAVING, /* alive, and asked to shut down */
     ELECT_FIT,
 };
 
-typedef enum elect_fitness (*elect_fitness_fn)(const void *ctx, int32_t broker_id);
+typedef enum elect_fitness (*elect_fitness_fn)(const void *ctx, const struct image_partition *partition,
+                                               int32_t broker_id);
 
 struct elect_choice {
     int32_t leader_id; /* IMAGE_NO_LEADER: nobody may */

@@ -74,6 +74,8 @@ struct image_broker {
     struct span boot_id; /* of the machine, as it registered; empty when unknown */
     bool is_fenced;      /* true: takes no leadership; clients do not see it */
     bool is_shutting_down;
+    uint32_t level_min; /* metadata levels that its process understands */
+    uint32_t level_max;
     uint32_t endpoint_count;
     uint32_t directory_count;
     const struct image_endpoint *endpoints;

@@ -2,32 +2,18 @@
 #include "controller/image_apply.h"
 
 #include "common/mem.h"
-#include "controller/image_builder.h"
+#include "controller/image_apply_private.h"
 
+#include <inttypes.h>
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <stdlib.h>
-
-/* How records are read: from the log their epochs are given by their place; a snapshot carries them. */
-struct apply {
-    struct image_builder *builder;
-    int64_t index;
-    bool is_snapshot;
-};
-
-static bool read_uuid(ProtobufCBinaryData data, struct uuid *ret_uuid)
-{
-    if (data.len != UUID_BYTES) {
-        return false;
-    }
-    memcpy(ret_uuid->bytes, data.data, UUID_BYTES);
-    return true;
-}
 
 static bool apply_topic(struct apply *apply, const Meta__Topic *topic)
 {
     struct uuid id;
     struct span name = span_text(topic->name);
-    if (!read_uuid(topic->id, &id) || name.bytes == 0 || name.bytes > IMAGE_TOPIC_NAME_BYTES_MAX) {
+    if (!image_apply_uuid(topic->id, &id) || name.bytes == 0 || name.bytes > IMAGE_TOPIC_NAME_BYTES_MAX) {
         return false;
     }
     return image_builder_add_topic(apply->builder, id, name, topic->is_internal) == ERR_OK;
@@ -36,7 +22,7 @@ static bool apply_topic(struct apply *apply, const Meta__Topic *topic)
 static bool apply_topic_removed(struct apply *apply, const Meta__TopicRemoved *removed)
 {
     struct uuid id;
-    if (!read_uuid(removed->id, &id)) {
+    if (!image_apply_uuid(removed->id, &id)) {
         return false;
     }
     struct span name = image_builder_topic_name(apply->builder, id);
@@ -47,143 +33,6 @@ static bool apply_topic_removed(struct apply *apply, const Meta__TopicRemoved *r
         image_builder_put_config(apply->builder, IMAGE_CONFIG_TOPIC, name, NULL);
     }
     return image_builder_remove_topic(apply->builder, id) == ERR_OK;
-}
-
-/* Whether `part` is a subset of the replicas, in their order, without repetition. */
-static bool is_ordered_subset(const int32_t *part, size_t part_count, const int32_t *replicas, size_t replica_count)
-{
-    size_t next = 0;
-    for (size_t i = 0; i < part_count; i++) {
-        while (next < replica_count && replicas[next] != part[i]) {
-            next++;
-        }
-        if (next++ >= replica_count) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The invariants of a partition's state (testing.md 6, oracle 5). */
-static bool is_sound(const struct image_partition *partition)
-{
-    if (partition->replica_count == 0 || partition->leader_epoch < 0 || partition->partition_epoch < 0 ||
-        !is_ordered_subset(partition->isr, partition->isr_count, partition->replicas, partition->replica_count) ||
-        !is_ordered_subset(partition->elr, partition->elr_count, partition->replicas, partition->replica_count)) {
-        return false;
-    }
-    for (uint32_t i = 0; i < partition->elr_count; i++) {
-        if (image_partition_in_isr(partition, partition->elr[i])) {
-            return false;
-        }
-    }
-    for (uint32_t i = 0; i < partition->replica_count; i++) {
-        for (uint32_t j = 0; j < i; j++) {
-            if (partition->replicas[i] == partition->replicas[j]) {
-                return false;
-            }
-        }
-    }
-    return partition->leader_id == IMAGE_NO_LEADER || image_partition_in_isr(partition, partition->leader_id);
-}
-
-static bool apply_partition(struct apply *apply, struct uuid topic_id, const Meta__Partition *item)
-{
-    struct uuid directories[IMAGE_REPLICAS_MAX];
-    if (item->n_replicas > IMAGE_REPLICAS_MAX || item->n_directories != item->n_replicas ||
-        item->n_isr > item->n_replicas || item->n_elr > item->n_replicas ||
-        item->index >= IMAGE_PARTITIONS_PER_TOPIC_MAX ||
-        image_builder_find_partition(apply->builder, topic_id, item->index) != NULL) {
-        return false;
-    }
-    if (!apply->is_snapshot && (item->leader_epoch != 0 || item->partition_epoch != 0)) {
-        return false;
-    }
-    for (size_t i = 0; i < item->n_directories; i++) {
-        if (!read_uuid(item->directories[i], &directories[i])) {
-            return false;
-        }
-    }
-    struct image_partition fields = {
-        .partition_index = (int32_t)item->index,
-        .leader_id = item->leader,
-        .leader_epoch = item->leader_epoch,
-        .partition_epoch = item->partition_epoch,
-        .is_recovering = item->is_recovering,
-        .replica_count = (uint32_t)item->n_replicas,
-        .isr_count = (uint32_t)item->n_isr,
-        .elr_count = (uint32_t)item->n_elr,
-        .replicas = item->replicas,
-        .directories = directories,
-        .isr = item->isr,
-        .elr = item->elr,
-    };
-    if (!is_sound(&fields)) {
-        return false;
-    }
-    const struct image_partition *partition = image_partition_new(&fields);
-    if (image_builder_put_partition(apply->builder, topic_id, partition) != ERR_OK) {
-        image_partition_unref(partition);
-        return false;
-    }
-    return true;
-}
-
-static bool apply_partitions(struct apply *apply, const Meta__Partitions *group)
-{
-    struct uuid topic_id;
-    if (!read_uuid(group->topic_id, &topic_id)) {
-        return false;
-    }
-    for (size_t i = 0; i < group->n_partitions; i++) {
-        if (!apply_partition(apply, topic_id, group->partitions[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The compare-and-set on partition epochs. */
-static bool apply_partition_change(struct apply *apply, struct uuid topic_id, const Meta__PartitionChange *change)
-{
-    const struct image_partition *before = image_builder_find_partition(apply->builder, topic_id, change->index);
-    if (before == NULL || change->partition_epoch != before->partition_epoch + 1 ||
-        change->leader_epoch < before->leader_epoch || change->leader_epoch > before->leader_epoch + 1 ||
-        (change->leader != before->leader_id && change->leader_epoch == before->leader_epoch) ||
-        change->n_isr > IMAGE_REPLICAS_MAX || change->n_elr > IMAGE_REPLICAS_MAX) {
-        return false;
-    }
-    struct image_partition fields = *before;
-    fields.leader_id = change->leader;
-    fields.leader_epoch = change->leader_epoch;
-    fields.partition_epoch = change->partition_epoch;
-    fields.is_recovering = change->is_recovering;
-    if (change->has_members) {
-        fields.isr = change->isr;
-        fields.isr_count = (uint32_t)change->n_isr;
-        fields.elr = change->elr;
-        fields.elr_count = (uint32_t)change->n_elr;
-    }
-    if (!is_sound(&fields)) {
-        return false;
-    }
-    const struct image_partition *after = image_partition_new(&fields);
-    CHECK(image_builder_put_partition(apply->builder, topic_id, after) == ERR_OK);
-    return true;
-}
-
-static bool apply_partition_changes(struct apply *apply, const Meta__PartitionChanges *group)
-{
-    struct uuid topic_id;
-    if (!read_uuid(group->topic_id, &topic_id)) {
-        return false;
-    }
-    for (size_t i = 0; i < group->n_changes; i++) {
-        if (!apply_partition_change(apply, topic_id, group->changes[i])) {
-            return false;
-        }
-    }
-    return true;
 }
 
 static bool read_endpoints(const Meta__Broker *item, struct image_endpoint *ret_endpoints)
@@ -220,16 +69,18 @@ static bool apply_broker(struct apply *apply, const Meta__Broker *item)
         .boot_id = span_make(item->boot_id.len == 0 ? (const uint8_t *)"" : item->boot_id.data, item->boot_id.len),
         .is_fenced = item->is_fenced,
         .is_shutting_down = item->is_shutting_down,
+        .level_min = item->level_min == 0 ? 1 : item->level_min,
+        .level_max = item->level_max == 0 ? 1 : item->level_max,
         .endpoint_count = (uint32_t)item->n_endpoints,
         .directory_count = (uint32_t)item->n_directories,
         .endpoints = endpoints,
         .directories = directories,
     };
-    if (!read_uuid(item->incarnation_id, &fields.incarnation_id) || !read_endpoints(item, endpoints)) {
+    if (!image_apply_uuid(item->incarnation_id, &fields.incarnation_id) || !read_endpoints(item, endpoints)) {
         return false;
     }
     for (size_t i = 0; i < item->n_directories; i++) {
-        if (!read_uuid(item->directories[i], &directories[i])) {
+        if (!image_apply_uuid(item->directories[i], &directories[i])) {
             return false;
         }
     }
@@ -247,6 +98,21 @@ static bool apply_broker_state(struct apply *apply, const Meta__BrokerState *sta
     fields.is_fenced = state->is_fenced;
     fields.is_shutting_down = state->is_shutting_down;
     image_builder_put_broker(apply->builder, image_broker_new(&fields));
+    return true;
+}
+
+static bool apply_broker_removed(struct apply *apply, const Meta__BrokerRemoved *removed)
+{
+    const struct image_broker *before = image_builder_find_broker(apply->builder, removed->id);
+    char name[16];
+    if (before == NULL || before->epoch != removed->epoch || !before->is_fenced) {
+        return false;
+    }
+    snprintf(name, sizeof(name), "%" PRId32, removed->id);
+    if (image_builder_find_config(apply->builder, IMAGE_CONFIG_BROKER, span_text(name)) != NULL) {
+        image_builder_put_config(apply->builder, IMAGE_CONFIG_BROKER, span_text(name), NULL);
+    }
+    image_builder_remove_broker(apply->builder, removed->id);
     return true;
 }
 
@@ -357,9 +223,9 @@ static bool apply_record(struct apply *apply, const Meta__Record *record)
     case META__RECORD__FACT_TOPIC_REMOVED:
         return apply_topic_removed(apply, record->topic_removed);
     case META__RECORD__FACT_PARTITIONS:
-        return apply_partitions(apply, record->partitions);
+        return image_apply_partitions(apply, record->partitions);
     case META__RECORD__FACT_PARTITION_CHANGES:
-        return apply_partition_changes(apply, record->partition_changes);
+        return image_apply_partition_changes(apply, record->partition_changes);
     case META__RECORD__FACT_BROKER:
         return apply_broker(apply, record->broker);
     case META__RECORD__FACT_BROKER_STATE:
@@ -374,6 +240,8 @@ static bool apply_record(struct apply *apply, const Meta__Record *record)
         return apply_cluster(apply, record->cluster);
     case META__RECORD__FACT_METADATA_LEVEL:
         return apply_level(apply, record->metadata_level);
+    case META__RECORD__FACT_BROKER_REMOVED:
+        return apply_broker_removed(apply, record->broker_removed);
     case META__RECORD__FACT__NOT_SET:
     case _META__RECORD__FACT__CASE_IS_INT_SIZE:
     default:

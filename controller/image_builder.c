@@ -213,17 +213,27 @@ const struct image_broker *image_builder_find_broker(struct image_builder *build
     return draft != NULL ? draft->broker : image_find_broker(builder->base, broker_id);
 }
 
-void image_builder_put_broker(struct image_builder *builder, const struct image_broker *broker)
+static void put_broker(struct image_builder *builder, int32_t broker_id, const struct image_broker *broker)
 {
     struct draft_broker *draft = NULL;
-    HASH_FIND(hh, builder->brokers, &broker->id, sizeof(broker->id), draft);
+    HASH_FIND(hh, builder->brokers, &broker_id, sizeof(broker_id), draft);
     if (draft == NULL) {
         draft = MEM_NEW(struct draft_broker);
-        draft->id = broker->id;
+        draft->id = broker_id;
         HASH_ADD(hh, builder->brokers, id, sizeof(draft->id), draft);
     }
     image_broker_unref(draft->broker);
     draft->broker = broker;
+}
+
+void image_builder_put_broker(struct image_builder *builder, const struct image_broker *broker)
+{
+    put_broker(builder, broker->id, broker);
+}
+
+void image_builder_remove_broker(struct image_builder *builder, int32_t broker_id)
+{
+    put_broker(builder, broker_id, NULL);
 }
 
 /* The draft under type and name; with `is_made` it is made when missing. */
@@ -385,7 +395,9 @@ static const struct image_broker_table *finish_brokers(struct image_builder *bui
         }
     }
     HASH_ITER (hh, builder->brokers, draft, next) {
-        table->brokers[table->count++] = image_broker_ref(draft->broker);
+        if (draft->broker != NULL) {
+            table->brokers[table->count++] = image_broker_ref(draft->broker);
+        }
     }
     qsort((void *)table->brokers, table->count, sizeof(table->brokers[0]), order_brokers);
     return table;

@@ -42,6 +42,8 @@ enum err image_builder_put_partition(struct image_builder *builder, struct uuid 
                                      const struct image_partition *partition) MUST_USE;
 const struct image_broker *image_builder_find_broker(struct image_builder *builder, int32_t broker_id);
 void image_builder_put_broker(struct image_builder *builder, const struct image_broker *broker);
+/* Of a broker that exists. */
+void image_builder_remove_broker(struct image_builder *builder, int32_t broker_id);
 const struct image_config *image_builder_find_config(struct image_builder *builder, enum image_config_type type,
                                                      struct span name);
 /* config == NULL: nothing is set any more. */

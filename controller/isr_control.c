@@ -46,11 +46,13 @@ static bool read_members(const struct controller_isr_change *change, const struc
 }
 
 /* A leader that is on its way out may still change the ISR of what only it can lead, and stays a member itself. */
-static bool is_eligible(const struct image *image, const struct controller_isr_member *member, int32_t leader_id)
+static bool is_eligible(const struct image *image, const struct image_partition *partition,
+                        const struct controller_isr_member *member)
 {
     const struct image_broker *broker = image_find_broker(image, member->broker_id);
     return broker != NULL && !broker->is_fenced && broker->epoch == member->broker_epoch &&
-           (!broker->is_shutting_down || member->broker_id == leader_id);
+           sweep_has_directory(broker, partition) &&
+           (!broker->is_shutting_down || member->broker_id == partition->leader_id);
 }
 
 /* The epochs, before anything else is believed. */
@@ -78,7 +80,7 @@ static int16_t check_members(const struct image *image, const struct controller_
         return ERROR_INVALID_REQUEST;
     }
     for (uint32_t i = 0; i < change->isr_count; i++) {
-        if (!is_eligible(image, &change->isr[i], partition->leader_id)) {
+        if (!is_eligible(image, partition, &change->isr[i])) {
             return ERROR_INELIGIBLE_REPLICA;
         }
     }

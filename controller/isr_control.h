@@ -9,7 +9,8 @@
  *              partition epoch below ours                    INVALID_UPDATE_VERSION (also the second change of one request)
  *              no members, one twice, one that is no replica, or without the leader   INVALID_REQUEST
  *              more than the leader while it recovers from an unclean election        INVALID_REQUEST
- *              a member that is not registered, fenced, leaving, or of another broker epoch   INELIGIBLE_REPLICA
+ *              a member that is not registered, fenced, leaving, without the replica's directory, or of another broker epoch
+ *                                                            INELIGIBLE_REPLICA
  *              no room left in the entry                     REQUEST_TIMED_OUT (ask again)
  *            What is accepted moves ISR and ELR together (partition_control); the leader epoch stays.
  * Errors:    false, ERROR_STALE_BROKER_EPOCH: the sender's incarnation is not the registered one; no change was looked at.

@@ -13,6 +13,21 @@ void meta_records_cut(struct meta_records *records, size_t count)
 {
     CHECK(count <= records->count);
     records->count = count;
+    if (records->sealed_count > count) {
+        records->sealed_count = count;
+    }
+}
+
+void meta_records_seal(struct meta_records *records)
+{
+    records->sealed_count = records->count;
+}
+
+/* The last record, if it is of this kind and more may join it. */
+static Meta__Record *open_record(struct meta_records *records, Meta__Record__FactCase fact)
+{
+    Meta__Record *last = records->count <= records->sealed_count ? NULL : records->records[records->count - 1];
+    return last != NULL && last->fact_case == fact ? last : NULL;
 }
 
 /* Decisions are bounded (META_DECISION_BYTES_MAX), so their arena can't run out. */
@@ -137,9 +152,8 @@ void meta_add_partition(struct meta_records *records, struct uuid topic_id, cons
     item->n_elr = partition->elr_count;
     item->elr = copy_ids(records, partition->elr, partition->elr_count);
 
-    Meta__Record *last = records->count == 0 ? NULL : records->records[records->count - 1];
-    if (last == NULL || last->fact_case != META__RECORD__FACT_PARTITIONS ||
-        !is_group_of(last->partitions->topic_id, topic_id)) {
+    Meta__Record *last = open_record(records, META__RECORD__FACT_PARTITIONS);
+    if (last == NULL || !is_group_of(last->partitions->topic_id, topic_id)) {
         Meta__Partitions *group = (Meta__Partitions *)take(records, sizeof(*group));
         meta__partitions__init(group);
         group->topic_id = copy_bytes(records, topic_id.bytes, UUID_BYTES);
@@ -167,6 +181,10 @@ void meta_add_partition_change(struct meta_records *records, struct uuid topic_i
     item->leader_epoch = after->leader_epoch;
     item->partition_epoch = before->partition_epoch + 1;
     item->is_recovering = after->is_recovering;
+    if (memcmp(before->directories, after->directories, before->replica_count * sizeof(struct uuid)) != 0) {
+        item->n_directories = after->replica_count;
+        item->directories = copy_uuids(records, after->directories, after->replica_count);
+    }
     item->has_members = !are_ids_equal(before->isr, before->isr_count, after->isr, after->isr_count) ||
                         !are_ids_equal(before->elr, before->elr_count, after->elr, after->elr_count);
     if (item->has_members) {
@@ -175,9 +193,8 @@ void meta_add_partition_change(struct meta_records *records, struct uuid topic_i
         item->n_elr = after->elr_count;
         item->elr = copy_ids(records, after->elr, after->elr_count);
     }
-    Meta__Record *last = records->count == 0 ? NULL : records->records[records->count - 1];
-    if (last == NULL || last->fact_case != META__RECORD__FACT_PARTITION_CHANGES ||
-        !is_group_of(last->partition_changes->topic_id, topic_id)) {
+    Meta__Record *last = open_record(records, META__RECORD__FACT_PARTITION_CHANGES);
+    if (last == NULL || !is_group_of(last->partition_changes->topic_id, topic_id)) {
         Meta__PartitionChanges *group = (Meta__PartitionChanges *)take(records, sizeof(*group));
         meta__partition_changes__init(group);
         group->topic_id = copy_bytes(records, topic_id.bytes, UUID_BYTES);
@@ -210,6 +227,8 @@ void meta_add_broker(struct meta_records *records, const struct image_broker *br
     item->boot_id = copy_bytes(records, broker->boot_id.data, broker->boot_id.bytes);
     item->is_fenced = broker->is_fenced;
     item->is_shutting_down = broker->is_shutting_down;
+    item->level_min = broker->level_min;
+    item->level_max = broker->level_max;
     item->n_directories = broker->directory_count;
     item->directories = copy_uuids(records, broker->directories, broker->directory_count);
     item->n_endpoints = broker->endpoint_count;
@@ -236,6 +255,15 @@ void meta_add_broker_state(struct meta_records *records, int32_t broker_id, int6
     state->is_fenced = is_fenced;
     state->is_shutting_down = is_shutting_down;
     add_record(records, META__RECORD__FACT_BROKER_STATE)->broker_state = state;
+}
+
+void meta_add_broker_removed(struct meta_records *records, int32_t broker_id, int64_t epoch)
+{
+    Meta__BrokerRemoved *removed = (Meta__BrokerRemoved *)take(records, sizeof(*removed));
+    meta__broker_removed__init(removed);
+    removed->id = broker_id;
+    removed->epoch = epoch;
+    add_record(records, META__RECORD__FACT_BROKER_REMOVED)->broker_removed = removed;
 }
 
 void meta_add_config_change(struct meta_records *records, enum image_config_type type, struct span name,
@@ -378,6 +406,8 @@ static bool is_known_record(const Meta__Record *record)
         return !has_unknown(&record->cluster->base);
     case META__RECORD__FACT_METADATA_LEVEL:
         return !has_unknown(&record->metadata_level->base);
+    case META__RECORD__FACT_BROKER_REMOVED:
+        return !has_unknown(&record->broker_removed->base);
     case META__RECORD__FACT__NOT_SET:
     case _META__RECORD__FACT__CASE_IS_INT_SIZE:
     default:

@@ -30,16 +30,19 @@ struct meta_records {
     Meta__Record **records;
     size_t count;
     size_t capacity;
+    size_t sealed_count; /* records that take nothing more */
 };
 
 void meta_records_init(struct meta_records *records, struct arena *arena);
 /* Drops the records from `count` on: a decision that was refused half-way, or only validated. */
 void meta_records_cut(struct meta_records *records, size_t count);
+/* What follows begins records of its own: a decision never adds to a record of the one before it, so that it can be cut away. */
+void meta_records_seal(struct meta_records *records);
 
 void meta_add_topic(struct meta_records *records, struct uuid id, struct span name, bool is_internal);
 void meta_add_topic_removed(struct meta_records *records, struct uuid id);
 void meta_add_partition(struct meta_records *records, struct uuid topic_id, const struct image_partition *partition);
-/* `after` is what the partition becomes; its partition_epoch is set to before's + 1 here. */
+/* `after` is what the partition becomes (all but the replicas may change); its partition_epoch is set to before's + 1 here. */
 void meta_add_partition_change(struct meta_records *records, struct uuid topic_id, const struct image_partition *before,
                                const struct image_partition *after);
 /* Packed bytes of the partition change that was added last, without its tag and length. */
@@ -48,6 +51,7 @@ size_t meta_last_change_bytes(const struct meta_records *records);
 void meta_add_broker(struct meta_records *records, const struct image_broker *broker, int64_t replaced_epoch);
 void meta_add_broker_state(struct meta_records *records, int32_t broker_id, int64_t epoch, bool is_fenced,
                            bool is_shutting_down);
+void meta_add_broker_removed(struct meta_records *records, int32_t broker_id, int64_t epoch);
 void meta_add_config_change(struct meta_records *records, enum image_config_type type, struct span name,
                             const struct image_config_entry *set, size_t set_count, const struct span *removed,
                             size_t removed_count);

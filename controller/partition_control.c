@@ -27,8 +27,12 @@ void partition_draft_init(struct partition_draft *draft, const struct image_part
     for (uint32_t i = 0; i < before->elr_count; i++) {
         draft->elr[i] = before->elr[i];
     }
+    for (uint32_t i = 0; i < before->replica_count; i++) {
+        draft->directories[i] = before->directories[i];
+    }
     draft->state.isr = draft->isr;
     draft->state.elr = draft->elr;
+    draft->state.directories = draft->directories;
 }
 
 static void remove_member(int32_t *ids, uint32_t *count, int32_t broker_id)
@@ -94,6 +98,16 @@ void partition_control_lose(struct partition_draft *draft, int32_t broker_id)
     partition_control_leave(draft, broker_id);
 }
 
+void partition_control_rehome(struct partition_draft *draft, int32_t broker_id, struct uuid directory)
+{
+    partition_control_lose(draft, broker_id);
+    for (uint32_t i = 0; i < draft->state.replica_count; i++) {
+        if (draft->state.replicas[i] == broker_id) {
+            draft->directories[i] = directory;
+        }
+    }
+}
+
 void partition_control_replace_isr(struct partition_draft *draft, const int32_t *ids, uint32_t count)
 {
     struct image_partition *state = &draft->state;
@@ -142,7 +156,8 @@ bool partition_draft_commit(struct partition_draft *draft, struct meta_records *
     bool is_same = before->leader_id == after->leader_id && before->leader_epoch == after->leader_epoch &&
                    before->is_recovering == after->is_recovering &&
                    are_members_equal(before->isr, before->isr_count, after->isr, after->isr_count) &&
-                   are_members_equal(before->elr, before->elr_count, after->elr, after->elr_count);
+                   are_members_equal(before->elr, before->elr_count, after->elr, after->elr_count) &&
+                   memcmp(before->directories, after->directories, before->replica_count * sizeof(struct uuid)) == 0;
     if (is_same) {
         return false;
     }

@@ -1,7 +1,7 @@
 /* partition_control: the legal changes of one partition's state. Every change of leader, ISR or ELR is made here, on a draft, so
  * that epochs and sets always move together: a new leader (or none) is a new leader epoch, any change a new partition epoch.
  *
- * Shape:     draft_init -> leave, lose, replace_isr, elect in any order -> commit, which writes one record if anything changed.
+ * Shape:     draft_init -> leave, lose, rehome, replace_isr, elect in any order -> commit, which writes one record if anything changed.
  *            Effective min ISR = min(min.insync.replicas, replicas). At or above it the ELR is empty; below it the ELR is who was
  *            in ISR or ELR before the draft, without who is in the ISR now and without who lost data. So all who go at once
  *            enter it together: the high watermark waited for every one of them until this change (KIP-966).
@@ -15,7 +15,7 @@
 #include "controller/elect.h"
 
 struct partition_draft {
-    struct image_partition state; /* isr and elr point to the arrays below */
+    struct image_partition state; /* isr, elr and directories point to the arrays below */
     const struct image_partition *before;
     uint32_t min_isr; /* effective */
     uint32_t lost_count;
@@ -23,6 +23,7 @@ struct partition_draft {
     int32_t isr[IMAGE_REPLICAS_MAX];
     int32_t elr[IMAGE_REPLICAS_MAX];
     int32_t lost[IMAGE_REPLICAS_MAX];
+    struct uuid directories[IMAGE_REPLICAS_MAX];
 };
 
 /* min_insync_replicas: the topic's setting. */
@@ -32,6 +33,8 @@ void partition_draft_init(struct partition_draft *draft, const struct image_part
 void partition_control_leave(struct partition_draft *draft, int32_t broker_id);
 /* The broker's replica may have lost data (directory gone, unclean restart of a cached topic): out of ISR and ELR. */
 void partition_control_lose(struct partition_draft *draft, int32_t broker_id);
+/* The broker's replica begins anew in another of its directories: what it held is lost. */
+void partition_control_rehome(struct partition_draft *draft, int32_t broker_id, struct uuid directory);
 /* The leader's proposal, checked by the caller: replicas, each once, the leader among them; in any order. */
 void partition_control_replace_isr(struct partition_draft *draft, const int32_t *ids, uint32_t count);
 /* Elects if the present leader may not go on; with keep == false also to bring back the first of the ISR. */

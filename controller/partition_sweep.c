@@ -6,14 +6,28 @@
 #define GROUP_BYTES 48
 #define CHANGE_BYTES 4
 
-enum elect_fitness sweep_fitness_of(const void *ctx, int32_t broker_id)
+bool sweep_has_directory(const struct image_broker *broker, const struct image_partition *partition)
+{
+    struct uuid directory = image_partition_directory(partition, broker->id);
+    for (uint32_t i = 0; i < broker->directory_count; i++) {
+        if (uuid_equal(broker->directories[i], directory)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum elect_fitness sweep_fitness_of(const void *ctx, const struct image_partition *partition, int32_t broker_id)
 {
     const struct sweep_fitness *fitness = (const struct sweep_fitness *)ctx;
+    const struct image_broker *broker = image_find_broker(fitness->image, broker_id);
+    if (broker == NULL || !sweep_has_directory(broker, partition)) {
+        return ELECT_UNFIT;
+    }
     if (broker_id == fitness->broker_id) {
         return fitness->fitness;
     }
-    const struct image_broker *broker = image_find_broker(fitness->image, broker_id);
-    if (broker == NULL || broker->is_fenced) {
+    if (broker->is_fenced) {
         return ELECT_UNFIT;
     }
     return broker->is_shutting_down ? ELECT_LEAVING : ELECT_FIT;
@@ -39,6 +53,9 @@ void partition_sweep_draft(struct partition_draft *draft, const struct decision 
 bool partition_sweep_put(struct partition_sweep *sweep, struct partition_draft *draft, const struct image_topic *topic)
 {
     struct meta_records *records = sweep->decision->records;
+    if (sweep->changed_count == 0) {
+        meta_records_seal(records);
+    }
     size_t record_count = records->count;
     if (!partition_draft_commit(draft, records, topic->id)) {
         return false;

@@ -16,7 +16,8 @@
 /* Leaves room for the other records of the decision: the largest registration takes some 30 KiB. */
 #define SWEEP_BYTES_MAX (META_BATCH_BYTES_MAX - (64u << 10))
 
-/* Who may lead while one broker comes or goes with this very decision, whatever the image says of it. */
+/* Who may lead: brokers that are alive and have the replica's directory online; while one broker comes or goes with this very
+ * decision, whatever the image says of its being alive. */
 struct sweep_fitness {
     const struct image *image;
     int32_t broker_id; /* -1: nobody comes or goes */
@@ -24,7 +25,9 @@ struct sweep_fitness {
 };
 
 /* An elect_fitness_fn; its ctx is a struct sweep_fitness. */
-enum elect_fitness sweep_fitness_of(const void *ctx, int32_t broker_id);
+enum elect_fitness sweep_fitness_of(const void *ctx, const struct image_partition *partition, int32_t broker_id);
+/* Whether the broker, as it is registered, has the directory of its replica. */
+bool sweep_has_directory(const struct image_broker *broker, const struct image_partition *partition);
 bool sweep_allows_unclean(const struct image *image, const struct image_topic *topic);
 
 typedef void (*sweep_visit_fn)(void *ctx, const struct image_topic *topic, struct partition_draft *draft);

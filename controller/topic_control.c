@@ -333,6 +333,7 @@ bool topic_control_add_partitions(struct decision *decision, struct span name, i
     }
     struct placement placement;
     placement_init(&placement, decision->image, topic, decision->seed, decision->arena);
+    meta_records_seal(decision->records);
     uint32_t replica_count = topic->partitions[0]->replica_count;
     if (assignments == NULL) {
         return place_partitions(decision, &placement, topic->id, topic->partition_count, (uint32_t)added, replica_count,

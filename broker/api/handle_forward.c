@@ -1,7 +1,7 @@
 /* Requests that change the metadata go to the controller as the client sent them, with who asked; the answer waits until this
  * node has applied the change, so that a client sees its own topic at once (correctness.md 5).
  *
- * Serves CreateTopics, DeleteTopics, CreatePartitions, AlterConfigs and IncrementalAlterConfigs. Source: KIP-590. */
+ * Serves what controller/controller_api.c decides: topics, partitions, settings, elections, brokers, voters. Source: KIP-590. */
 #include "broker/api/handlers.h"
 #include "broker/api/request.h"
 #include "broker/broker.h"

@@ -1,5 +1,6 @@
 /* Decisions upon partitions and brokers: elections, restarts, leaving, placement. */
 #include "controller/broker_control.h"
+#include "controller/leader_control.h"
 #include "controller/partition_control.h"
 #include "controller/placement.h"
 #include "tests/support/prop.h"
@@ -11,8 +12,9 @@ struct alive {
     bool is_alive[8];
 };
 
-static enum elect_fitness fitness_of(const void *ctx, int32_t broker_id)
+static enum elect_fitness fitness_of(const void *ctx, const struct image_partition *partition, int32_t broker_id)
 {
+    (void)partition;
     return ((const struct alive *)ctx)->is_alive[broker_id] ? ELECT_FIT : ELECT_UNFIT;
 }
 
@@ -24,6 +26,7 @@ static void test_partition_machine(void **unused)
     prop_init(&prop, "partition machine", 3);
     for (uint64_t run = 0, runs = prop_runs(300); run < runs; run++) {
         int32_t replicas[5] = {1, 2, 3, 4, 5};
+        struct uuid directories[5] = {{{0}}};
         uint32_t replica_count = 1 + (uint32_t)prop_below(&prop, 5);
         int32_t min_isr = 1 + (int32_t)prop_below(&prop, 4);
         struct alive alive = {{false, true, true, true, true, true}};
@@ -32,6 +35,7 @@ static void test_partition_machine(void **unused)
                                             .replica_count = replica_count,
                                             .isr_count = replica_count,
                                             .replicas = replicas,
+                                            .directories = directories,
                                             .isr = replicas};
         int32_t isr[5];
         int32_t elr[5];
@@ -62,6 +66,7 @@ static void test_partition_machine(void **unused)
             memcpy(elr, after->elr, after->elr_count * sizeof(elr[0]));
             next.isr = isr;
             next.elr = elr;
+            next.directories = directories;
             partition = next;
         }
     }
@@ -233,11 +238,22 @@ static void test_restart_may_cost_the_place(void **unused)
     state_done(&state);
 
     restart_broker(&state, id_of(99), "boot", false); /* its directory is gone */
-    assert_int_equal(partition_of(&state, "alone")->isr_count + partition_of(&state, "alone")->elr_count, 0);
+    assert_int_equal(partition_of(&state, "alone")->isr_count, 0);
+    assert_true(uuid_equal(image_partition_directory(partition_of(&state, "alone"), 1), id_of(17)));
+    assert_true(uuid_equal(image_partition_directory(partition_of(&state, "both"), 1), id_of(99))); /* begins anew */
+    assert_int_equal(partition_of(&state, "both")->isr_count, 1);
     int64_t epoch = image_find_broker(state.image, 1)->epoch;
     heartbeat_broker(&state, (struct controller_heartbeat){.applied_offset = epoch}, &may_shut_down);
     assert_int_equal(partition_of(&state, "alone")->leader_id, IMAGE_NO_LEADER); /* an empty log never leads */
     assert_int_equal(partition_of(&state, "both")->leader_id, 2);
+    assert_int_equal(partition_of(&state, "both")->elr_count, 0);
+    struct partition_sweep sweep = {.decision = NULL};
+    struct decision decision = state_decision(&state, 0);
+    struct decision_result result = {0};
+    sweep.decision = &decision;
+    assert_false(leader_control_elect(&sweep, image_find_topic(state.image, span_text("alone")), 0,
+                                      LEADER_ELECTION_UNCLEAN, &result)); /* nor when it is asked for */
+    assert_int_equal(result.code, ERROR_ELIGIBLE_LEADERS_NOT_AVAILABLE);
     state_done(&state);
 }
 
