@@ -334,7 +334,7 @@ static void on_turn(struct loop_timer *event)
         sim_world_set(world, &loop->turn, sim->paused_until_us);
         return;
     }
-    sim_trace_write(&world->trace, world->now_us, sim->options.who, "turn %s", loop->name);
+    sim_trace_detail(&world->trace, world->now_us, sim->options.who, "turn %s", loop->name);
     loop->is_turning = true;
     (void)sim_runtime_run(sim, run_turn, loop);
     loop->is_turning = false;

@@ -101,6 +101,11 @@ struct net *sim_host_net(struct sim_host *host)
     return &host->net;
 }
 
+unsigned sim_host_index(const struct sim_host *host)
+{
+    return host->index;
+}
+
 unsigned sim_host_socket_count(const struct sim_host *host)
 {
     return host->socket_count;

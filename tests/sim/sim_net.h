@@ -57,6 +57,7 @@ struct net *sim_host_net(struct sim_host *host);
 void sim_host_kill_process(struct sim_host *host);
 /* The machine is dead as well; `is_on` false. The process must be dead or die with it. */
 void sim_host_set_power(struct sim_host *host, bool is_on);
+unsigned sim_host_index(const struct sim_host *host);
 unsigned sim_host_socket_count(const struct sim_host *host);
 
 /* The link in one direction. */

@@ -204,8 +204,8 @@ static void attempt_end(struct sim_connect *attempt, enum err err)
     }
     attempt->state = CONNECT_ENDED;
     attempt->err = err;
-    sim_trace_write(&world->trace, world->now_us, attempt->host->name, "connect %s:%u %s", attempt->address.host,
-                    attempt->address.port, err_name(err));
+    sim_trace_detail(&world->trace, world->now_us, attempt->host->name, "connect %s:%u %s", attempt->address.host,
+                     attempt->address.port, err_name(err));
     loop_post(attempt->loop, &attempt->done_task);
 }
 

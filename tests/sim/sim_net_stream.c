@@ -21,8 +21,8 @@ static struct sim_world *world_of(const struct sim_end *end)
 
 static void trace_end(const struct sim_end *end, const char *what, size_t bytes)
 {
-    sim_trace_write(&world_of(end)->trace, world_of(end)->now_us, end->host->name,
-                    "%s connection=%" PRIu64 " bytes=%zu", what, end->connection->number, bytes);
+    sim_trace_detail(&world_of(end)->trace, world_of(end)->now_us, end->host->name,
+                     "%s connection=%" PRIu64 " bytes=%zu", what, end->connection->number, bytes);
 }
 
 /* ---- segments ---- */

@@ -12,6 +12,9 @@ static void log_to_trace(void *ctx, enum log_level level, const char *line, size
 {
     (void)level;
     struct sim_node *node = (struct sim_node *)ctx;
+    if (node->on_log != NULL) {
+        node->on_log(node, line, bytes);
+    }
     size_t text_bytes = bytes > 0 && line[bytes - 1] == '\n' ? bytes - 1 : bytes;
     sim_trace_write(&node->world->trace, node->world->now_us, node->options.name, "log %.*s", (int)text_bytes, line);
 }
@@ -30,6 +33,13 @@ static void set_state(struct sim_node *node, enum sim_node_state state)
     sim_trace_write(&node->world->trace, node->world->now_us, node->options.name, "node %s", names[state]);
 }
 
+static void new_boot_id(struct sim_node *node)
+{
+    node->boot_count++;
+    (void)snprintf(node->boot_id, sizeof(node->boot_id), "%08x-0000-4000-8000-%012" PRIx64, sim_host_index(node->host),
+                   node->boot_count);
+}
+
 struct sim_node *sim_node_new(struct sim_world *world, struct sim_fabric *fabric,
                               const struct sim_node_options *options)
 {
@@ -42,7 +52,10 @@ struct sim_node *sim_node_new(struct sim_world *world, struct sim_fabric *fabric
     sim_rng_init(&node->rng, prop_u64(&world->prop));
     node->disk = fs_sim_new(&(struct fs_sim_options){
         .seed = prop_u64(&world->prop), .page_bytes = options->page_bytes, .clock = &node->clock.base});
-    fs_sim_set_log(node->disk, disk_to_trace, node);
+    if (!world->trace.is_compact) {
+        fs_sim_set_log(node->disk, disk_to_trace, node);
+    }
+    new_boot_id(node);
     return node;
 }
 
@@ -110,6 +123,8 @@ static void after_code(void *ctx)
         do_power_loss(node, node->in_call_mode);
     } else if (node->is_kill_wanted || fs_sim_is_crashed(node->disk)) {
         do_kill(node);
+    } else if (node->on_turn != NULL) {
+        node->on_turn(node);
     }
 }
 
@@ -168,6 +183,7 @@ void sim_node_start(struct sim_node *node, sim_node_code_fn boot, void *ctx)
         .net = sim_host_net(node->host),
         .runtime = sim_runtime_get(node->runtime),
         .logger = &node->logger,
+        .boot_id = node->options.has_boot_id ? node->boot_id : NULL,
     };
     sim_node_run(node, boot, ctx);
 }
@@ -196,6 +212,7 @@ void sim_node_power_on(struct sim_node *node)
     CHECK(node->state == SIM_NODE_OFF);
     sim_host_set_power(node->host, true);
     sim_clock_boot(&node->clock);
+    new_boot_id(node);
     set_state(node, SIM_NODE_DEAD);
 }
 

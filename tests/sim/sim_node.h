@@ -26,6 +26,8 @@
 
 enum sim_node_state { SIM_NODE_OFF, SIM_NODE_DEAD, SIM_NODE_RUNNING };
 
+#define SIM_BOOT_ID_BYTES 40
+
 struct sim_node;
 
 typedef void (*sim_node_code_fn)(struct sim_node *node, void *ctx);
@@ -37,6 +39,7 @@ struct sim_node_options {
     unsigned pool_threads;    /* 0: 4 */
     unsigned cpu_count;       /* 0: 2 */
     enum log_level log_level; /* the process's log lines go to the trace */
+    bool has_boot_id;         /* env->boot_id is told: another one after each loss of power */
 };
 
 struct sim_node {
@@ -60,9 +63,15 @@ struct sim_node {
     enum fs_sim_crash_mode in_call_mode;
     uint64_t abort_count;                          /* processes that ended by a failed CHECK */
     char abort_sentence[SIM_ABORT_SENTENCE_BYTES]; /* of the last */
-    void *ctx;                                     /* the test's */
+    uint64_t boot_count;
+    char boot_id[SIM_BOOT_ID_BYTES];
+    void *ctx; /* the test's */
     /* The process has just died; what it held is gone. May be NULL. */
     void (*on_death)(struct sim_node *node);
+    /* A piece of its code has run, nothing of it is on the stack: the time to look at its memory. May be NULL. */
+    void (*on_turn)(struct sim_node *node);
+    /* A line of its log, before it goes to the trace. May be NULL. */
+    void (*on_log)(struct sim_node *node, const char *line, size_t bytes);
 };
 
 struct sim_node *sim_node_new(struct sim_world *world, struct sim_fabric *fabric,

@@ -77,7 +77,7 @@ static void on_work(struct loop_timer *event)
         sim_world_set(world, event, sim->paused_until_us);
         return;
     }
-    sim_trace_write(&world->trace, world->now_us, sim->options.who, "job");
+    sim_trace_detail(&world->trace, world->now_us, sim->options.who, "job");
     (void)fs_sim_take_latency_us(sim->options.disk);
     (void)sim_runtime_run(sim, run_work, sim_job->job);
     uint64_t duration_us = fs_sim_take_latency_us(sim->options.disk) + sim_world_draw_us(world, 1, JOB_END_US_MOST);

@@ -37,6 +37,11 @@ static void trace_keep(struct sim_trace *trace, const char *line, size_t bytes)
     trace->bytes += bytes;
 }
 
+void sim_trace_mix(struct sim_trace *trace, uint64_t now_us)
+{
+    trace->hash = (trace->hash ^ now_us) * TRACE_HASH_FACTOR;
+}
+
 void sim_trace_write(struct sim_trace *trace, uint64_t now_us, const char *who, const char *format, ...)
 {
     char line[SIM_TRACE_LINE_BYTES_MAX];

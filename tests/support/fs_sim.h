@@ -124,6 +124,9 @@ void fs_sim_set_latency(struct fs_sim *sim, enum fs_sim_call call, struct fs_sim
 /* What the calls since the last take cost together. */
 uint64_t fs_sim_take_latency_us(struct fs_sim *sim);
 
+/* The live bytes of a file, for checkers: no call, no latency, no fault. Borrowed until the next change of the file. ERR_NOT_FOUND. */
+enum err fs_sim_peek(const struct fs_sim *sim, const char *path, struct span *ret_bytes) MUST_USE;
+
 /* `on_line` NULL: no log. */
 void fs_sim_set_log(struct fs_sim *sim, fs_sim_log_fn on_line, void *ctx);
 

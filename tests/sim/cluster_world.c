@@ -1,0 +1,194 @@
+#include "tests/sim/cluster_world.h"
+
+#include "common/mem.h"
+#include "tests/support/plain_mem.h"
+
+#include <stdio.h>
+
+/* ---- the world ---- */
+
+static bool is_exposed(void *ctx, unsigned partition, int64_t offset)
+{
+    return cluster_ledger_is_exposed(&((struct cluster_world *)ctx)->ledger, partition, offset);
+}
+
+static void add_clients(struct cluster_world *cluster)
+{
+    static const char *const names[CLUSTER_CLIENTS_MAX] = {"p0", "p1", "p2", "r0", "r1"};
+    static const char *const addresses[CLUSTER_CLIENTS_MAX] = {"10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.1.4",
+                                                               "10.0.1.5"};
+    const struct cluster_plan *plan = &cluster->plan;
+    enum log_level level = cluster->world.trace.is_compact ? LOG_INFO : LOG_DEBUG;
+    for (unsigned i = 0; i < plan->producer_count + plan->reader_count; i++) {
+        unsigned name = i < plan->producer_count ? i : CLUSTER_PRODUCERS_MAX + i - plan->producer_count;
+        cluster->clients[cluster->client_count++] = sim_node_new(
+            &cluster->world, cluster->fabric,
+            &(struct sim_node_options){.name = names[name], .address = addresses[name], .log_level = level});
+    }
+}
+
+void cluster_world_init(struct cluster_world *cluster, uint64_t seed, const struct cluster_options *options)
+{
+    *cluster = (struct cluster_world){0};
+    sim_world_init(&cluster->world, seed, options->trace_kept_bytes);
+    cluster->world.trace.is_printed = options->is_traced;
+    cluster->world.trace.is_compact = !options->is_traced;
+    cluster->fabric = sim_fabric_new(&cluster->world);
+    cluster_plan_draw(&cluster->plan, &cluster->world.prop, &options->limits);
+    cluster_history_init(&cluster->history, cluster->plan.partition_count, &cluster->verdict);
+    cluster_ledger_init(&cluster->ledger, &cluster->plan, &cluster->verdict);
+    cluster_meta_init(&cluster->meta, &cluster->plan, &cluster->verdict);
+    for (unsigned i = 0; i < cluster->plan.node_count; i++) {
+        cluster_node_make(cluster, i);
+    }
+    add_clients(cluster);
+    cluster->script_options = (struct cluster_script_options){.plan = &cluster->plan,
+                                                              .history = &cluster->history,
+                                                              .verdict = &cluster->verdict,
+                                                              .is_exposed = is_exposed,
+                                                              .ctx = cluster};
+}
+
+void cluster_world_done(struct cluster_world *cluster)
+{
+    for (unsigned i = 0; i < cluster->plan.node_count; i++) {
+        cluster->nodes[i].on_death = NULL;
+        sim_world_cancel(&cluster->world, &cluster->nodes[i].reap);
+        sim_node_free(cluster->nodes[i].machine);
+    }
+    for (unsigned i = 0; i < cluster->client_count; i++) {
+        sim_node_free(cluster->clients[i]);
+    }
+    sim_fabric_free(cluster->fabric);
+    cluster_history_done(&cluster->history);
+    cluster_ledger_done(&cluster->ledger);
+    cluster_meta_done(&cluster->meta);
+    sim_world_done(&cluster->world);
+}
+
+static void boot_client(struct sim_node *machine, void *ctx)
+{
+    struct cluster_world *cluster = (struct cluster_world *)ctx;
+    unsigned producer_count = cluster->plan.producer_count;
+    for (unsigned i = 0; i < cluster->client_count; i++) {
+        if (cluster->clients[i] == machine && i < producer_count) {
+            cluster->producers[i] = cluster_producer_start(&machine->env, &cluster->script_options, i);
+        } else if (cluster->clients[i] == machine) {
+            cluster->readers[i - producer_count] = cluster_reader_start(&machine->env, &cluster->script_options);
+        }
+    }
+}
+
+void cluster_world_start(struct cluster_world *cluster)
+{
+    for (unsigned i = 0; i < cluster->plan.node_count; i++) {
+        cluster_node_boot(&cluster->nodes[i]);
+    }
+    for (unsigned i = 0; i < cluster->client_count; i++) {
+        sim_node_start(cluster->clients[i], boot_client, cluster);
+    }
+}
+
+/* ---- conditions ---- */
+
+bool cluster_world_is_wrong(void *ctx)
+{
+    return !cluster_verdict_is_ok(&((const struct cluster_world *)ctx)->verdict);
+}
+
+static const struct cluster_node *find_not_ready(const struct cluster_world *cluster)
+{
+    for (unsigned i = 0; i < cluster->plan.node_count; i++) {
+        const struct cluster_node *node = &cluster->nodes[i];
+        if (node->machine->state != SIM_NODE_RUNNING || !node->is_ready) {
+            return node;
+        }
+    }
+    return NULL;
+}
+
+static bool are_producers_through(const struct cluster_world *cluster)
+{
+    for (unsigned i = 0; i < cluster->plan.producer_count; i++) {
+        if (!cluster_producer_is_through(cluster->producers[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool cluster_world_is_settled(void *ctx)
+{
+    struct cluster_world *cluster = (struct cluster_world *)ctx;
+    return cluster_world_is_wrong(ctx) ||
+           (find_not_ready(cluster) == NULL && cluster_meta_is_full(&cluster->meta) && are_producers_through(cluster));
+}
+
+bool cluster_world_is_verified(void *ctx)
+{
+    struct cluster_world *cluster = (struct cluster_world *)ctx;
+    for (unsigned i = 0; i < cluster->plan.reader_count; i++) {
+        if (!cluster_reader_is_through(cluster->readers[i])) {
+            return cluster_world_is_wrong(ctx);
+        }
+    }
+    return true;
+}
+
+void cluster_world_describe(const struct cluster_world *cluster, char *ret_text, size_t bytes_max)
+{
+    const struct cluster_node *node = find_not_ready(cluster);
+    if (node != NULL) {
+        (void)snprintf(ret_text, bytes_max, "%s is not ready", node->plan->name);
+    } else if (!cluster_meta_is_full(&cluster->meta)) {
+        cluster_meta_describe_gap(&cluster->meta, ret_text, bytes_max);
+    } else if (!are_producers_through(cluster)) {
+        (void)snprintf(ret_text, bytes_max, "not everything that was produced is acknowledged");
+    } else {
+        (void)snprintf(ret_text, bytes_max, "the readers do not reach the ends");
+    }
+}
+
+/* ---- the end of a run ---- */
+
+void cluster_world_end_producers(struct cluster_world *cluster)
+{
+    for (unsigned i = 0; i < cluster->plan.producer_count; i++) {
+        cluster_producer_end(cluster->producers[i]);
+    }
+}
+
+static void verify_code(struct sim_node *machine, void *ctx)
+{
+    (void)machine;
+    cluster_reader_verify((struct cluster_reader *)ctx);
+}
+
+void cluster_world_verify(struct cluster_world *cluster)
+{
+    for (unsigned i = 0; i < cluster->plan.reader_count; i++) {
+        sim_node_run(cluster->clients[cluster->plan.producer_count + i], verify_code, cluster->readers[i]);
+    }
+}
+
+void cluster_world_compare(struct cluster_world *cluster)
+{
+    for (unsigned partition = 0; partition < cluster->plan.partition_count; partition++) {
+        int64_t expected = -1;
+        for (unsigned i = 0; i < cluster->plan.broker_count; i++) {
+            const struct cluster_node *node = &cluster->nodes[i];
+            if ((cluster->meta.partitions[partition].replicas & (1u << i)) == 0 || node->broker == NULL) {
+                continue;
+            }
+            int64_t high_watermark =
+                cluster_ledger_compare(&cluster->ledger, i, partition, node->broker, node->machine->disk);
+            if (high_watermark < 0 || (expected >= 0 && high_watermark != expected)) {
+                cluster_verdict_violation(&cluster->verdict,
+                                          "R2: partition %u: %s has a high watermark of %" PRId64
+                                          ", another replica of %" PRId64 " (-1: no such replica)",
+                                          partition, node->plan->name, high_watermark, expected);
+            }
+            expected = high_watermark;
+        }
+    }
+}
