@@ -132,7 +132,7 @@ static void free_dial(struct dial_test *test)
 
 static void on_hello(void *ctx, struct rpc_hello *ret_hello)
 {
-    struct dial_test *test = ctx;
+    (void)ctx;
     (void)snprintf(ret_hello->cluster_id, sizeof(ret_hello->cluster_id), "the-cluster");
     ret_hello->node_id = 3;
     ret_hello->lane = 2;
