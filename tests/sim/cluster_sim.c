@@ -3,11 +3,13 @@
  * read that is not committed or later gone; one leader per leader epoch; the same metadata everywhere; replicas alike (R1 to R4, R7, R8 of
  * correctness.md). After healing all replicas are in sync and everything under way comes home within L4's bound.
  *
- *     cluster_sim [--seeds N] [--seed S] [--seconds N] [--brokers N] [--controllers N] [--alone] [--twice N] [--require] [--trace]
+ *     cluster_sim [--seeds N] [--seed S] [--seconds N] [--brokers N] [--controllers N] [--alone] [--twice N] [--require] [--log | --trace]
  *
+ * --log: the event log, to standard error; --trace: with every detail (turns, segments, calls of the disks), which changes nothing else.
  * --twice: the first N seeds are run twice, and must give the same log. --require: over all seeds the rare events must have happened
  * often enough, or the run has shown nothing.
  */
+#include "cluster_sim_commit.h"
 #include "tests/sim/cluster_totals.h"
 
 #include <stdlib.h>
@@ -20,10 +22,6 @@
 #define FAULTS_LEAST 5u
 #define TRACE_BYTES_MAX (4u << 20)
 #define TAIL_BYTES 12000u
-
-#ifndef CLUSTER_SIM_COMMIT
-#define CLUSTER_SIM_COMMIT "unknown"
-#endif
 
 struct arguments {
     uint64_t seed;
@@ -189,9 +187,11 @@ static struct arguments arguments_parse(int count, char **texts)
                    !take_number(count, texts, &i, "--twice", &arguments.twice_count) &&
                    !take_flag(texts[i], "--alone", &limits->is_alone) &&
                    !take_flag(texts[i], "--require", &arguments.is_required) &&
+                   !take_flag(texts[i], "--log", &arguments.options.is_logged) &&
                    !take_flag(texts[i], "--trace", &arguments.options.is_traced)) {
-            fprintf(stderr, "usage: cluster_sim [--seed S | --first S --seeds N] [--seconds N] [--brokers N]\n"
-                            "                   [--controllers N] [--alone] [--twice N] [--require] [--trace]\n");
+            fprintf(stderr,
+                    "usage: cluster_sim [--seed S | --first S --seeds N] [--seconds N] [--brokers N]\n"
+                    "                   [--controllers N] [--alone] [--twice N] [--require] [--log | --trace]\n");
             exit(2);
         }
     }

@@ -12,6 +12,16 @@ static bool is_exposed(void *ctx, unsigned partition, int64_t offset)
     return cluster_ledger_is_exposed(&((struct cluster_world *)ctx)->ledger, partition, offset);
 }
 
+/* A script aborts when a reply is none: out of order, a second one, undecodable. */
+static void on_client_death(struct sim_node *machine)
+{
+    struct cluster_world *cluster = (struct cluster_world *)machine->ctx;
+    if (machine->abort_count > 0) {
+        cluster_verdict_violation(&cluster->verdict, "client %s was answered wrongly: %s", machine->options.name,
+                                  machine->abort_sentence);
+    }
+}
+
 static void add_clients(struct cluster_world *cluster)
 {
     static const char *const names[CLUSTER_CLIENTS_MAX] = {"p0", "p1", "p2", "r0", "r1"};
@@ -21,9 +31,12 @@ static void add_clients(struct cluster_world *cluster)
     enum log_level level = cluster->world.trace.is_compact ? LOG_INFO : LOG_DEBUG;
     for (unsigned i = 0; i < plan->producer_count + plan->reader_count; i++) {
         unsigned name = i < plan->producer_count ? i : CLUSTER_PRODUCERS_MAX + i - plan->producer_count;
-        cluster->clients[cluster->client_count++] = sim_node_new(
+        struct sim_node *machine = sim_node_new(
             &cluster->world, cluster->fabric,
             &(struct sim_node_options){.name = names[name], .address = addresses[name], .log_level = level});
+        machine->ctx = cluster;
+        machine->on_death = on_client_death;
+        cluster->clients[cluster->client_count++] = machine;
     }
 }
 
@@ -31,7 +44,7 @@ void cluster_world_init(struct cluster_world *cluster, uint64_t seed, const stru
 {
     *cluster = (struct cluster_world){0};
     sim_world_init(&cluster->world, seed, options->trace_kept_bytes);
-    cluster->world.trace.is_printed = options->is_traced;
+    cluster->world.trace.is_printed = options->is_traced || options->is_logged;
     cluster->world.trace.is_compact = !options->is_traced;
     cluster->fabric = sim_fabric_new(&cluster->world);
     cluster_plan_draw(&cluster->plan, &cluster->world.prop, &options->limits);
@@ -52,11 +65,12 @@ void cluster_world_init(struct cluster_world *cluster, uint64_t seed, const stru
 void cluster_world_done(struct cluster_world *cluster)
 {
     for (unsigned i = 0; i < cluster->plan.node_count; i++) {
-        cluster->nodes[i].on_death = NULL;
+        cluster->nodes[i].machine->on_death = NULL;
         sim_world_cancel(&cluster->world, &cluster->nodes[i].reap);
         sim_node_free(cluster->nodes[i].machine);
     }
     for (unsigned i = 0; i < cluster->client_count; i++) {
+        cluster->clients[i]->on_death = NULL;
         sim_node_free(cluster->clients[i]);
     }
     sim_fabric_free(cluster->fabric);

@@ -52,6 +52,7 @@ struct cluster_counts {
 struct cluster_options {
     struct cluster_plan_limits limits;
     bool is_traced; /* every detail, to standard error */
+    bool is_logged; /* what matters, to standard error */
     size_t trace_kept_bytes;
 };
 

@@ -28,7 +28,8 @@ struct quorum_slot {
     char name[8];
     char host[16];
     struct sim_node *node;
-    struct quorum_process *process; /* in the node's memory; NULL without one */
+    struct quorum_process *process; /* in the node's memory: good while process_start is the node's start_count */
+    uint64_t process_start;
     unsigned generation;            /* 0: never used */
     char path[QUORUM_SLOT_PATH_BYTES];
     char address[QUORUM_ADDRESS_TEXT_BYTES];

@@ -42,6 +42,7 @@ void quorum_process_note(struct quorum_process *process);
 
 /* Runs `code` on the loop of the slot's process, with its own copy of `bytes`; nothing if there is none. */
 typedef void (*quorum_process_fn)(struct quorum_process *process, struct span bytes);
+bool quorum_process_is_alive(const struct quorum_slot *slot);
 void quorum_process_call(struct quorum_slot *slot, quorum_process_fn code, struct span bytes);
 
 #endif

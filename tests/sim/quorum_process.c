@@ -241,6 +241,7 @@ void quorum_process_boot(struct quorum_slot *slot, struct env *env)
     }
     process->is_running = true;
     slot->process = process;
+    slot->process_start = slot->node->start_count;
     quorum_process_note(process);
     runtime_loop_start(env->runtime, process->loop);
 }
@@ -284,9 +285,14 @@ static void post_call(struct sim_node *node, void *ctx)
     loop_post(call->process->loop, &call->task);
 }
 
+bool quorum_process_is_alive(const struct quorum_slot *slot)
+{
+    return slot->node->state == SIM_NODE_RUNNING && slot->process_start == slot->node->start_count;
+}
+
 void quorum_process_call(struct quorum_slot *slot, quorum_process_fn code, struct span bytes)
 {
-    if (slot->node->state == SIM_NODE_RUNNING && slot->process != NULL) {
+    if (quorum_process_is_alive(slot)) {
         struct call_request request = {slot, code, bytes};
         sim_node_run(slot->node, post_call, &request);
     }
