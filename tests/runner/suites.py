@@ -201,12 +201,23 @@ def runner(context):
     return counts
 
 
+def model(context):
+    """The model of replication: nothing is found in it, every planted flaw is."""
+    log, env = context.log("model"), {"MOLDAU_MODEL_FULL": "1"} if context.full else None
+    status = shell.run([sys.executable, "-B", "-m", "unittest", "discover", "-v", "-s", ROOT / "tests/model"], log, context.deadline, env)
+    counts = from_unittest("tests/model", log.read_text(encoding="utf-8"))
+    if status != 0 or counts.passed == 0:
+        counts.failures.append(("tests/model", shell.tail(log)))
+    return counts
+
+
 FUNCTIONAL = ("unit", "prop", "golden", "spec", "fault")
 
 SUITES = (
     Suite("runner", 20, "the test runner counts right", runner),
     Suite("unit", 180, "build with warnings as errors; unit, property, golden and fault tests",
           lambda context: meson_tests(context, "ci", FUNCTIONAL, "unit")),
+    Suite("model", 90, "a model of replication, state by state; planted flaws are found", model),
     Suite("sim", 60, "whole nodes in one process, from a seed", lambda context: meson_tests(context, "ci", ("sim",), "sim")),
     Suite("tidy", 150, "layout, layers, the seam, no mutable globals, format, clang-tidy on changed files", tidy),
     Suite("cluster", 480, "real processes, real clients, Kafka's tools", cluster),
