@@ -1,17 +1,21 @@
 /* One function steps libraft, and one does what a step says is to be done. Order inside of it (docs/updates.rst): term and vote first, durably;
  * then entries; then messages; then what was committed.
  *
- *      propose, timer, appended, term written, configuration applied
+ *      propose, timer, message, appended, term written, installed, configuration applied
  *                     |
- *                step_event --raft_step--> handle_update
+ *                quorum_step --raft_step--> handle_update
+ *                                            | entries: tail truncated and extended; queued, a job writes and syncs all that is queued
+ *                                            | snapshot: queued; nothing is applied until it is installed
  *                                            | term or vote changed: a job writes it; nothing steps until it is done
- *                                            | entries: queued; a job writes and syncs all that is queued
- *                                            | messages: sent, after a changed term or vote is durable
- *                                            | commit index: apply_committed
+ *                                            v
+ *                                          finish_update, when term and vote are durable
+ *                                            | messages: filled from the tail and sent
+ *                                            | leadership lost: told
+ *                                            | commit index: applied, in order
+ *                                            | leadership gained, leader known: told
  *
- * Debian's libraft is built without assertions: what it would assert is CHECKed here before each step.
- * A single voter never changes its term after formation and never sends; both paths are nevertheless whole, and what only a
- * follower meets (installing a snapshot) ends the quorum instead of being guessed at. */
+ * Debian's libraft is built without assertions: what it would assert is CHECKed here before each step, and what a peer could do to
+ * it is refused in quorum_receive.c. */
 #include "controller/quorum.h"
 
 #include "common/mem.h"
@@ -20,10 +24,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define US_PER_MS 1000u
 #define FAIL_REASON_BYTES 256
+#define LEADER_TURNS_PER_HEARTBEAT 4u /* a leader's RAFT_TIMEOUT is stepped at most so often */
 
-static void handle_update(struct quorum *quorum);
+static void handle_update(struct quorum *quorum, const struct raft_event *event);
 static void arm_timer(struct quorum *quorum);
 
 void quorum_fail(struct quorum *quorum, const char *format, ...)
@@ -39,6 +43,8 @@ void quorum_fail(struct quorum *quorum, const char *format, ...)
     va_end(arguments);
     if (quorum->loop != NULL) {
         loop_timer_cancel(quorum->loop, &quorum->timer);
+        quorum_install_stop(quorum);
+        quorum_member_stop(quorum, ERR_CLOSED);
     }
     quorum->events.on_fatal(quorum->events.ctx, reason);
 }
@@ -48,41 +54,49 @@ void quorum_fail(struct quorum *quorum, const char *format, ...)
 /* What libraft asserts about an event (src/raft.c, src/client.c, src/trail.c), as far as it is ours to get right. */
 static void check_event(struct quorum *quorum, const struct raft_event *event)
 {
+    struct raft *raft = &quorum->raft;
     CHECK(!quorum->is_stepping && !quorum->is_failed && !quorum->is_term_unwritten);
-    CHECK(event->time >= quorum->raft.now && event->capacity == 0);
+    CHECK(event->time >= raft->now && event->capacity == 0);
     switch (event->type) {
     case RAFT_START:
-        CHECK(!quorum->is_started && quorum->raft.last_stored == 0);
+        CHECK(!quorum->is_started && raft->last_stored == 0);
         CHECK(event->start.term > 0 || event->start.n_entries == 0);
-        break;
+        return;
     case RAFT_SUBMIT:
         CHECK(event->submit.n == 1 && event->submit.entries[0].batch != NULL && event->submit.entries[0].buf.len > 0);
-        CHECK(event->submit.entries[0].term == raft_current_term(&quorum->raft));
-        break;
+        CHECK(event->submit.entries[0].term == raft_current_term(raft));
+        return;
     case RAFT_PERSISTED_ENTRIES:
-        CHECK(event->persisted_entries.index > quorum->raft.last_stored);
-        CHECK(event->persisted_entries.index <= raft_last_index(&quorum->raft));
-        CHECK(raft_state(&quorum->raft) != RAFT_CANDIDATE);
-        break;
-    case RAFT_CONFIGURATION:
-        CHECK(event->configuration.index > 0 && event->configuration.index <= raft_commit_index(&quorum->raft));
-        break;
-    case RAFT_SNAPSHOT:
-        CHECK(event->snapshot.metadata.index > quorum->raft.trail.snapshot.index);
-        CHECK(event->snapshot.metadata.index <= quorum->applied_index);
-        break;
-    case RAFT_TIMEOUT:
-        break;
-    case RAFT_RECEIVE:
+        CHECK(event->persisted_entries.index > raft->last_stored);
+        CHECK(event->persisted_entries.index <= raft_last_index(raft));
+        CHECK(raft_state(raft) != RAFT_CANDIDATE && !raft->snapshot.installing);
+        return;
     case RAFT_PERSISTED_SNAPSHOT:
+        CHECK(raft->snapshot.installing && raft_state(raft) == RAFT_FOLLOWER);
+        return;
+    case RAFT_CONFIGURATION:
+        CHECK(event->configuration.index > 0 && event->configuration.index <= raft_last_index(raft));
+        return;
+    case RAFT_SNAPSHOT:
+        CHECK(event->snapshot.metadata.index > raft->trail.snapshot.index && !raft->snapshot.installing);
+        CHECK(event->snapshot.metadata.index <= quorum->applied_index);
+        return;
+    case RAFT_RECEIVE:
+        CHECK(event->receive.message->server_id > 0 && event->receive.message->server_address != NULL);
+        return;
     case RAFT_CATCH_UP:
+        CHECK(raft_state(raft) == RAFT_LEADER);
+        CHECK(quorum_configuration_find(&raft->configuration, event->catch_up.server_id) != NULL);
+        return;
+    case RAFT_TIMEOUT:
     case RAFT_TRANSFER:
+        return;
     default:
-        UNREACHABLE(); /* events that a single voter has no use for */
+        UNREACHABLE();
     }
 }
 
-/* Steps and does what follows. An error of SUBMIT is the proposer's; any other ends the quorum. */
+/* Steps and does what follows. An error of SUBMIT or TRANSFER is the caller's; any other ends the quorum. */
 int quorum_step(struct quorum *quorum, struct raft_event *event)
 {
     event->time = loop_now_us(quorum->loop) / US_PER_MS;
@@ -91,85 +105,134 @@ int quorum_step(struct quorum *quorum, struct raft_event *event)
     int result = raft_step(&quorum->raft, event, &quorum->update);
     quorum->is_stepping = false;
     if (result != 0) {
-        if (event->type != RAFT_SUBMIT) {
+        if (event->type != RAFT_SUBMIT && event->type != RAFT_TRANSFER) {
             quorum_fail(quorum, "a step of the consensus failed: %s", raft_strerror(result));
         }
         return result;
     }
-    handle_update(quorum);
+    handle_update(quorum, event);
     return 0;
 }
 
-/* Entries of an update: ours, which were put into the tail before the step (SUBMIT), or made by libraft (a barrier), whose batch
- * is ours to free (legacyHandleUpdateEntries). */
-static void take_entries(struct quorum *quorum)
+/* Entries in the tail from `index` on conflict with a leader's: they go from memory and, after what is being written, from the disk. */
+static void truncate_from(struct quorum *quorum, uint64_t index)
 {
-    uint64_t index = quorum->update.entries.index;
-    if (index < quorum_tail_end(&quorum->tail) &&
-        quorum->update.entries.batch[0].batch != quorum_tail_get(&quorum->tail, index)) {
-        quorum_fail(quorum, "entries were to be truncated, which a single voter never does");
+    if (index <= quorum->applied_index) {
+        quorum_fail(quorum, "entry %llu is applied and was to be truncated", (unsigned long long)index);
         return;
     }
-    for (unsigned i = 0; i < quorum->update.entries.n; i++, index++) {
-        const struct raft_entry *entry = &quorum->update.entries.batch[i];
-        if (index == quorum_tail_end(&quorum->tail)) {
-            quorum_tail_append(&quorum->tail, quorum_entry_new(index, entry->term, (enum quorum_entry_type)entry->type,
-                                                               span_make(entry->buf.base, entry->buf.len)));
-            if (i == 0) {
-                raft_free(entry->batch);
-            }
+    quorum->truncate_count++;
+    quorum_tail_truncate(&quorum->tail, index);
+    quorum_writer_truncate(&quorum->writer, index);
+    quorum->persisted_index = quorum->persisted_index < index ? quorum->persisted_index : index - 1;
+}
+
+/* The entry that stands behind one of the update's: ours, which came with a message, or made of libraft's (a new leader's barrier). */
+static struct quorum_entry *entry_of(struct quorum *quorum, uint64_t index, const struct raft_entry *entry)
+{
+    const struct quorum_part *part = quorum->part;
+    if (part == NULL) {
+        return quorum_entry_new(index, entry->term, (enum quorum_entry_type)entry->type,
+                                span_make(entry->buf.base, entry->buf.len));
+    }
+    CHECK(index >= part->first_index && index < part->first_index + part->count);
+    return quorum_entry_ref(part->entries[index - part->first_index]);
+}
+
+/* What a proposal submits is in the tail already; anything else is not, and its batch is ours to free (legacyHandleUpdateEntries). */
+static void take_entries(struct quorum *quorum, bool is_submitted)
+{
+    uint64_t index = quorum->update.entries.index;
+    unsigned count = quorum->update.entries.n;
+    const struct raft_entry *batch = quorum->update.entries.batch;
+    if (!is_submitted && index < quorum_tail_end(&quorum->tail)) {
+        truncate_from(quorum, index);
+    }
+    for (unsigned i = 0; i < count && !quorum->is_failed; i++) {
+        if (!is_submitted) {
+            quorum_tail_append(&quorum->tail, entry_of(quorum, index + i, &batch[i]));
         }
-        quorum_writer_append(&quorum->writer, quorum_tail_get(&quorum->tail, index));
+        quorum_writer_append(&quorum->writer, quorum_tail_get(&quorum->tail, index + i));
+    }
+    if (!is_submitted) {
+        raft_free(batch[0].batch);
     }
 }
 
-static void send_messages(struct quorum *quorum)
+uint64_t quorum_term_of(const struct quorum *quorum, uint64_t index)
 {
-    for (unsigned i = 0; i < quorum->update.messages.n && !quorum->is_failed; i++) {
-        if (quorum->events.send == NULL) {
-            quorum_fail(quorum, "a message to another voter, but this one is alone");
-            return;
-        }
-        quorum->events.send(quorum->events.ctx, &quorum->update.messages.batch[i]);
+    const struct quorum_entry *entry = quorum_tail_find(&quorum->tail, index);
+    if (entry != NULL) {
+        return entry->term;
     }
-    quorum->update.messages.n = 0;
+    return index != 0 && index == quorum->raft.trail.snapshot.index ? quorum->raft.trail.snapshot.term : 0;
 }
 
-static void note_state(struct quorum *quorum)
+/* ---- leadership ---- */
+
+static void note_leader(struct quorum *quorum)
 {
-    bool is_leader = raft_state(&quorum->raft) == RAFT_LEADER;
-    if (is_leader != quorum->is_leader) {
+    raft_id leader_id = 0;
+    const char *leader_address = NULL;
+    uint64_t term = raft_current_term(&quorum->raft);
+    raft_leader(&quorum->raft, &leader_id, &leader_address);
+    /* libraft goes on naming a leader when only the term has changed. */
+    if (raft_state(&quorum->raft) != RAFT_LEADER && quorum->leader_term != term) {
+        leader_id = 0;
+    }
+    if (leader_id == quorum->told_leader_id && (leader_id == 0 || term == quorum->told_leader_term)) {
+        return;
+    }
+    quorum->told_leader_id = leader_id;
+    quorum->told_leader_term = term;
+    if (quorum->events.on_leader_known != NULL) {
+        quorum->events.on_leader_known(quorum->events.ctx, leader_id, term);
+    }
+}
+
+static void note_state(struct quorum *quorum, bool is_leader)
+{
+    if ((raft_state(&quorum->raft) == RAFT_LEADER) == is_leader && quorum->is_leader != is_leader) {
         quorum->is_leader = is_leader;
         quorum->events.on_leader(quorum->events.ctx, is_leader);
     }
 }
 
-/* The second half: what may happen only when term and vote are durable. */
+/* ---- what follows from a step ---- */
+
+/* The second half: what may happen only when term and vote are durable. A callback may propose, which steps: what is told here is looked up
+ * anew each time, and messages go first, because a step ends their life. */
 static void finish_update(struct quorum *quorum)
 {
     if (quorum->update.flags & (RAFT_UPDATE_MESSAGES)) {
-        send_messages(quorum);
+        quorum_send_messages(quorum);
     }
+    quorum_install_check(quorum);
+    note_state(quorum, false);
     if (!quorum->is_failed) {
         quorum_apply_committed(quorum);
     }
+    if (quorum->is_failed || quorum->is_applying) {
+        return; /* the rest is done by the one who applies */
+    }
+    note_leader(quorum);
+    note_state(quorum, true);
     if (!quorum->is_failed) {
-        note_state(quorum);
+        quorum_member_check(quorum);
     }
     if (!quorum->is_failed) {
         arm_timer(quorum);
     }
 }
 
-static void handle_update(struct quorum *quorum)
+static void handle_update(struct quorum *quorum, const struct raft_event *event)
 {
     unsigned flags = quorum->update.flags;
-    if (flags & (RAFT_UPDATE_SNAPSHOT)) {
-        quorum_fail(quorum, "a snapshot was to be installed, which a single voter never needs");
-        return;
-    }
     if (flags & (RAFT_UPDATE_ENTRIES)) {
-        take_entries(quorum);
+        take_entries(quorum, event->type == RAFT_SUBMIT);
+    }
+    if (flags & (RAFT_UPDATE_SNAPSHOT)) {
+        quorum_install_begin(quorum);
     }
     if (quorum->is_failed) {
         return;
@@ -184,44 +247,107 @@ static void handle_update(struct quorum *quorum)
     }
 }
 
+/* ---- time ---- */
+
+/* libraft names a time in the past as long as a member that it does not replicate to was sent something once (a promotion that was given
+ * up): a leader's timeouts are spaced. */
 static void arm_timer(struct quorum *quorum)
 {
     if (quorum->is_stopping) {
         return;
     }
-    loop_timer_set(quorum->loop, &quorum->timer, raft_timeout(&quorum->raft) * US_PER_MS);
+    uint64_t at_ms = raft_timeout(&quorum->raft);
+    if (raft_state(&quorum->raft) == RAFT_LEADER) {
+        uint64_t step_ms = quorum->options.heartbeat_timeout_ms / LEADER_TURNS_PER_HEARTBEAT;
+        uint64_t least_ms = quorum->last_timeout_ms + (step_ms == 0 ? 1 : step_ms);
+        at_ms = at_ms < least_ms ? least_ms : at_ms;
+    }
+    loop_timer_set(quorum->loop, &quorum->timer, at_ms * US_PER_MS);
+}
+
+/* A follower that is the only voter would lead in the term it is in, which may have had another leader (the one that removed itself): two
+ * leaders of one term, and entries of one index and term that differ. So it enters a new term first, by a vote for itself; the next
+ * timeout then makes it the leader. */
+static bool has_to_enter_term(struct quorum *quorum)
+{
+    struct raft *raft = &quorum->raft;
+    const struct raft_server *self = quorum_configuration_find(&raft->configuration, raft->id);
+    return raft_state(raft) == RAFT_FOLLOWER && self != NULL && self->role == RAFT_VOTER &&
+           quorum_configuration_voters(&raft->configuration) == 1 && !raft->snapshot.installing &&
+           raft->last_stored == raft_last_index(raft) && quorum->alone_term != raft_current_term(raft) &&
+           loop_now_us(quorum->loop) / US_PER_MS >= raft_timeout(raft);
+}
+
+static void enter_term(struct quorum *quorum)
+{
+    struct raft *raft = &quorum->raft;
+    struct raft_message message = {.type = RAFT_REQUEST_VOTE, .server_id = raft->id, .server_address = raft->address};
+    message.request_vote.version = 2;
+    message.request_vote.term = raft_current_term(raft) + 1;
+    message.request_vote.candidate_id = raft->id;
+    message.request_vote.last_log_index = raft_last_index(raft);
+    message.request_vote.last_log_term = quorum_term_of(quorum, raft_last_index(raft));
+    message.request_vote.disrupt_leader = true;
+    struct raft_event event = {.type = RAFT_RECEIVE};
+    event.receive.message = &message;
+    quorum->alone_term = message.request_vote.term;
+    (void)quorum_step(quorum, &event);
 }
 
 void quorum_on_timer(struct loop_timer *timer)
 {
     struct quorum *quorum = CONTAINER_OF(timer, struct quorum, timer);
-    if (quorum->is_failed || quorum->is_stopping || quorum->is_term_unwritten) {
+    if (!quorum_can_step(quorum)) {
         return; /* armed again when the term is written */
     }
+    if (has_to_enter_term(quorum)) {
+        enter_term(quorum);
+        return;
+    }
     struct raft_event event = {.type = RAFT_TIMEOUT};
+    quorum->last_timeout_ms = loop_now_us(quorum->loop) / US_PER_MS;
     (void)quorum_step(quorum, &event);
 }
 
 /* ---- applying ---- */
 
+void quorum_tell_configuration(struct quorum *quorum, const struct raft_configuration *configuration, uint64_t index)
+{
+    if (quorum->events.on_configuration == NULL || index < quorum->told_configuration_index || configuration->n == 0) {
+        return;
+    }
+    struct quorum_member members[QUORUM_MEMBERS_MAX];
+    uint32_t count = quorum_configuration_members(configuration, members);
+    quorum->told_configuration_index = index;
+    quorum->events.on_configuration(quorum->events.ctx, members, count, index);
+}
+
 /* libraft learns that a configuration is applied; it takes over the decoded one. */
 static void apply_change(struct quorum *quorum, const struct quorum_entry *entry)
 {
     struct raft_event event = {.type = RAFT_CONFIGURATION};
-    struct raft_buffer encoded = {(void *)(uintptr_t)entry->data, entry->bytes};
-    int result = raft_configuration_decode(&encoded, &event.configuration.conf);
-    if (result != 0) {
-        quorum_fail(quorum, "a committed configuration can't be decoded: %s", raft_strerror(result));
+    struct raft_configuration told;
+    struct span bytes = span_make(entry->data, entry->bytes);
+    enum err err = quorum_configuration_to_raft(bytes, &event.configuration.conf);
+    if (err == ERR_OK) {
+        err = quorum_configuration_to_raft(bytes, &told);
+    }
+    if (err != ERR_OK) {
+        quorum_fail(quorum, "a committed configuration can't be decoded: %s", err_text(err));
         return;
     }
+    quorum_member_applied(quorum, entry);
     event.configuration.index = entry->index;
     (void)quorum_step(quorum, &event);
+    quorum_tell_configuration(quorum, &told, entry->index);
+    raft_configuration_close(&told);
 }
 
 static void apply_entry(struct quorum *quorum, const struct quorum_entry *entry)
 {
     quorum->applied_index = entry->index;
     quorum->applied_term = entry->term;
+    quorum->unsnapped_bytes += entry->bytes;
     switch (entry->type) {
     case QUORUM_COMMAND: {
         enum err err = quorum->events.on_commit(quorum->events.ctx, entry->index, entry->term,
@@ -241,21 +367,52 @@ static void apply_entry(struct quorum *quorum, const struct quorum_entry *entry)
     UNREACHABLE();
 }
 
-/* Applies what is committed. An applied configuration steps again, and may commit more: the loop sees that. */
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Applies what is committed. A callback may propose and an applied configuration steps: both lead here again, and return at once.
+ * While a snapshot is being installed libraft counts as committed what is not here yet. */
 void quorum_apply_committed(struct quorum *quorum)
 {
-    while (!quorum->is_failed && quorum->applied_index < raft_commit_index(&quorum->raft)) {
-        apply_entry(quorum, quorum_tail_get(&quorum->tail, quorum->applied_index + 1));
+    if (quorum->is_applying || quorum->raft.snapshot.installing) {
+        return;
     }
+    quorum->is_applying = true;
+    while (!quorum->is_failed && quorum->applied_index < raft_commit_index(&quorum->raft)) {
+        struct quorum_entry *entry = quorum_entry_ref(quorum_tail_get(&quorum->tail, quorum->applied_index + 1));
+        apply_entry(quorum, entry);
+        quorum_entry_unref(entry);
+    }
+    quorum->is_applying = false;
     if (!quorum->is_failed && quorum->is_started) {
-        uint64_t both =
-            quorum->applied_index < quorum->persisted_index ? quorum->applied_index : quorum->persisted_index;
-        quorum_tail_release(&quorum->tail, both); /* nobody here reads them again */
+        /* What is behind the trail libraft never asks for again. */
+        uint64_t both = least(quorum->applied_index, quorum->persisted_index);
+        quorum_tail_release(&quorum->tail, least(both, quorum->raft.trail.offset));
         quorum_maybe_snapshot(quorum);
     }
 }
 
 /* ---- what the writer reports ---- */
+
+/* Tells libraft what is durable, as soon as it may be stepped. */
+static void report_persisted(struct quorum *quorum)
+{
+    if (quorum->is_snapshot_written && quorum_can_step(quorum)) {
+        quorum_snapshot_report(quorum);
+    }
+    if (quorum->is_install_written && quorum_can_step(quorum)) {
+        quorum_install_report(quorum);
+    }
+    bool is_installing = quorum->raft.snapshot.installing;
+    if (!quorum_can_step(quorum) || is_installing || quorum->persisted_index <= quorum->raft.last_stored) {
+        return;
+    }
+    struct raft_event event = {.type = RAFT_PERSISTED_ENTRIES};
+    event.persisted_entries.index = quorum->persisted_index;
+    (void)quorum_step(quorum, &event);
+}
 
 static void on_term_written(void *ctx)
 {
@@ -263,6 +420,8 @@ static void on_term_written(void *ctx)
     quorum->is_term_unwritten = false;
     if (!quorum->is_failed && !quorum->is_stopping) {
         finish_update(quorum);
+        report_persisted(quorum);
+        quorum_resume(quorum);
     }
 }
 
@@ -273,18 +432,19 @@ void quorum_note_log(struct quorum *quorum)
     quorum->log_bytes = quorum_log_bytes(quorum->log);
 }
 
-static void on_appended(void *ctx, uint64_t last_index, uint64_t last_term)
+/* Of what was written only that counts which was not truncated while it was being written: the very same entries (legacyPersistEntriesCb
+ * compares terms). During the installation of a snapshot that is nothing, because the tail is empty. */
+static void on_appended(void *ctx, struct quorum_entry *const *entries, size_t count)
 {
     struct quorum *quorum = (struct quorum *)ctx;
-    quorum->persisted_index = last_index;
-    quorum_note_log(quorum);
-    if (quorum->is_failed || quorum->is_stopping) {
-        return;
+    while (count > 0 && quorum_tail_find(&quorum->tail, entries[count - 1]->index) != entries[count - 1]) {
+        count--;
     }
-    CHECK(quorum_tail_get(&quorum->tail, last_index)->term == last_term);
-    struct raft_event event = {.type = RAFT_PERSISTED_ENTRIES};
-    event.persisted_entries.index = last_index;
-    (void)quorum_step(quorum, &event);
+    if (count > 0) {
+        quorum->persisted_index = entries[count - 1]->index;
+    }
+    quorum_note_log(quorum);
+    report_persisted(quorum);
 }
 
 static void on_write_failed(void *ctx, enum err err, const char *what)
@@ -301,11 +461,31 @@ const struct quorum_writer_events quorum_writer_reports = {
     .on_term_written = on_term_written,
     .on_appended = on_appended,
     .on_snapshot_written = quorum_on_snapshot_written,
+    .on_installed = quorum_on_installed,
     .on_failed = on_write_failed,
     .on_idle = on_writer_idle,
 };
 
 /* ---- proposing ---- */
+
+/* The entry is in the tail before the step, because messages of the update are filled from there; an error takes it out again. */
+int quorum_submit(struct quorum *quorum, struct quorum_entry *entry)
+{
+    struct raft_entry submitted = {.term = entry->term,
+                                   .type = (enum raft_entry_type)entry->type,
+                                   .buf = {entry->data, entry->bytes},
+                                   .batch = entry};
+    struct raft_event event = {.type = RAFT_SUBMIT};
+    event.submit.entries = &submitted;
+    event.submit.n = 1;
+    uint64_t index = entry->index;
+    quorum_tail_append(&quorum->tail, entry);
+    int result = quorum_step(quorum, &event);
+    if (result != 0) {
+        quorum_tail_truncate(&quorum->tail, index);
+    }
+    return result;
+}
 
 enum err quorum_propose(struct quorum *quorum, struct span data, uint64_t *ret_index)
 {
@@ -316,37 +496,27 @@ enum err quorum_propose(struct quorum *quorum, struct span data, uint64_t *ret_i
     if (quorum->is_term_unwritten || raft_state(&quorum->raft) != RAFT_LEADER) {
         return ERR_NOT_LEADER;
     }
-    if (quorum_tail_end(&quorum->tail) - 1 - raft_commit_index(&quorum->raft) >= QUORUM_PENDING_ENTRIES_MAX) {
+    uint64_t index = quorum_tail_end(&quorum->tail);
+    if (index - 1 - raft_commit_index(&quorum->raft) >= QUORUM_PENDING_ENTRIES_MAX) {
         return ERR_BUSY;
     }
-    struct quorum_entry *entry =
-        quorum_entry_new(quorum_tail_end(&quorum->tail), raft_current_term(&quorum->raft), QUORUM_COMMAND, data);
-    struct raft_entry submitted = {
-        .term = entry->term, .type = RAFT_COMMAND, .buf = {entry->data, entry->bytes}, .batch = entry};
-    struct raft_event event = {.type = RAFT_SUBMIT};
-    event.submit.entries = &submitted;
-    event.submit.n = 1;
-    /* In the tail before the step: the update points to it. On an error it is still ours, and taken out again. */
-    quorum_tail_append(&quorum->tail, entry);
-    int result = quorum_step(quorum, &event);
+    int result = quorum_submit(quorum, quorum_entry_new(index, raft_current_term(&quorum->raft), QUORUM_COMMAND, data));
     if (result != 0) {
-        mem_free(quorum_tail_take_last(&quorum->tail));
         return result == RAFT_NOTLEADER ? ERR_NOT_LEADER : ERR_BUSY;
     }
-    *ret_index = entry->index;
+    *ret_index = index;
     return ERR_OK;
 }
+
+/* ---- facts ---- */
 
 void quorum_get_facts(const struct quorum *quorum, struct quorum_facts *ret_facts)
 {
     struct raft *raft = (struct raft *)(uintptr_t)&quorum->raft; /* libraft's getters are not const */
-    raft_id leader_id = 0;
-    const char *leader_address = NULL;
-    raft_leader(raft, &leader_id, &leader_address);
     *ret_facts = (struct quorum_facts){
         .raft_id = raft->id,
         .term = raft_current_term(raft),
-        .leader_raft_id = leader_id,
+        .leader_raft_id = quorum->told_leader_id,
         .last_index = quorum_tail_end(&quorum->tail) - 1,
         .persisted_index = quorum->persisted_index,
         .commit_index = raft_commit_index(raft),
@@ -354,9 +524,40 @@ void quorum_get_facts(const struct quorum *quorum, struct quorum_facts *ret_fact
         .snapshot_index = quorum->snapshot_index,
         .first_index = quorum->log_first_index,
         .log_bytes = quorum->log_bytes,
+        .voter_count = quorum_configuration_voters(&raft->configuration),
         .is_leader = quorum->is_leader,
+        .truncate_count = quorum->truncate_count,
+        .install_count = quorum->install_count,
+        .snapshot_sent_count = quorum->snapshot_sent_count,
     };
-    for (unsigned i = 0; i < raft->configuration.n; i++) {
-        ret_facts->voter_count += raft->configuration.servers[i].role == RAFT_VOTER;
+}
+
+enum err quorum_get_progress(const struct quorum *quorum, struct quorum_progress *ret_progress, uint32_t *ret_count)
+{
+    struct raft *raft = (struct raft *)(uintptr_t)&quorum->raft;
+    if (raft_state(raft) != RAFT_LEADER) {
+        return ERR_NOT_LEADER;
     }
+    struct quorum_member members[QUORUM_MEMBERS_MAX];
+    uint32_t count = quorum_configuration_members(&raft->configuration, members);
+    for (uint32_t i = 0; i < count; i++) {
+        raft_index match_index = 0;
+        const struct quorum_contact *contact = quorum_contact_find(quorum, members[i].raft_id);
+        bool is_self = members[i].raft_id == raft->id;
+        uint64_t now_us = loop_now_us(quorum->loop);
+        (void)raft_match_index(raft, members[i].raft_id, &match_index);
+        ret_progress[i] = (struct quorum_progress){
+            .raft_id = members[i].raft_id,
+            .role = members[i].role,
+            .match_index = match_index,
+            .last_contact_us = is_self           ? now_us
+                               : contact == NULL ? 0
+                                                 : contact->last_us,
+            .caught_up_us = is_self           ? now_us
+                            : contact == NULL ? 0
+                                              : contact->caught_up_us,
+        };
+    }
+    *ret_count = count;
+    return ERR_OK;
 }

@@ -31,7 +31,7 @@ static void *heap_realloc(void *data, void *memory, size_t bytes)
 }
 
 /* Written once to the same value by every quorum of the process. */
-static void use_own_heap(void)
+void quorum_use_own_heap(void)
 {
     static const struct raft_heap heap = {
         .malloc = heap_alloc, .free = heap_free, .calloc = heap_calloc, .realloc = heap_realloc};
@@ -40,28 +40,9 @@ static void use_own_heap(void)
     }
 }
 
-enum err quorum_first_configuration(uint64_t voter_id, const char *address, struct bytebuf *ret_bytes)
-{
-    struct raft_configuration configuration;
-    struct raft_buffer encoded;
-    use_own_heap();
-    raft_configuration_init(&configuration);
-    int result = raft_configuration_add(&configuration, voter_id, address, RAFT_VOTER);
-    if (result == 0) {
-        result = raft_configuration_encode(&configuration, &encoded);
-    }
-    raft_configuration_close(&configuration);
-    if (result != 0) {
-        return ERR_INVALID;
-    }
-    enum err err = bytebuf_append(ret_bytes, span_make(encoded.base, encoded.len));
-    raft_free(encoded.base);
-    return err;
-}
-
 static void open_raft(struct quorum *quorum, uint64_t voter_id, const char *address)
 {
-    use_own_heap();
+    quorum_use_own_heap();
     memset(&quorum->raft, 0, sizeof(quorum->raft)); /* raft_init leaves some of it as it was */
     CHECK(raft_init(&quorum->raft, NULL, NULL, voter_id, address) == 0);
     quorum->raft.tracer = NULL;
@@ -69,6 +50,7 @@ static void open_raft(struct quorum *quorum, uint64_t voter_id, const char *addr
     raft_set_election_timeout(&quorum->raft, quorum->options.election_timeout_ms);
     raft_set_heartbeat_timeout(&quorum->raft, quorum->options.heartbeat_timeout_ms);
     raft_set_pre_vote(&quorum->raft, true);
+    raft_set_max_inflight_entries(&quorum->raft, QUORUM_INFLIGHT_ENTRIES);
     quorum->is_raft_open = true;
 }
 
@@ -86,8 +68,13 @@ enum err quorum_open(struct env *env, const struct quorum_options *options, cons
     struct quorum *quorum = MEM_NEW(struct quorum);
     quorum->env = env;
     quorum->options = *options;
+    quorum->directory = mem_strdup(options->directory);
+    quorum->options.directory = quorum->directory;
     quorum->events = *events;
+    bytebuf_init(&quorum->out_header, QUORUM_FRAME_BYTES_MAX);
+    bytebuf_init(&quorum->out_body, QUORUM_FRAME_BYTES_MAX);
     quorum->timer.fire = quorum_on_timer;
+    CHECK(strlen(address) > 0 && strlen(address) < QUORUM_ADDRESS_BYTES_MAX && identity->raft_id != 0);
     enum err err = quorum_log_open(env->fs, options->directory, options->segment_bytes, &quorum->log, &quorum->loaded,
                                    ret_problem);
     if (err != ERR_OK) {
@@ -99,7 +86,6 @@ enum err quorum_open(struct env *env, const struct quorum_options *options, cons
     return ERR_OK;
 }
 
-/* Moves what was loaded into the tail; applied entries are released after the start. */
 /* Moves what was loaded into the tail; applied entries are released after the start. */
 static void fill_tail(struct quorum *quorum)
 {
@@ -115,6 +101,50 @@ static void fill_tail(struct quorum *quorum)
     quorum->applied_term = loaded->snapshot.term;
     quorum->snapshot_index = loaded->snapshot.index;
     quorum_note_log(quorum);
+}
+
+/* The newest configuration that is here, committed or not. */
+static enum err newest_configuration(const struct quorum *quorum, struct raft_configuration *ret_configuration,
+                                     uint64_t *ret_index)
+{
+    const struct quorum_snapshot *snapshot = &quorum->loaded.snapshot;
+    for (uint64_t index = quorum_tail_end(&quorum->tail) - 1; index > snapshot->configuration_index; index--) {
+        const struct quorum_entry *entry = quorum_tail_find(&quorum->tail, index);
+        if (entry == NULL) {
+            break;
+        }
+        if (entry->type == QUORUM_CHANGE) {
+            *ret_index = index;
+            return quorum_configuration_to_raft(span_make(entry->data, entry->bytes), ret_configuration);
+        }
+    }
+    *ret_index = snapshot->configuration_index;
+    return snapshot->index == 0 ? ERR_NOT_FOUND
+                                : quorum_configuration_to_raft(snapshot->configuration, ret_configuration);
+}
+
+/* libraft makes the only voter the leader of the term that it finds at the start. That is right only if nobody else can have led in it or
+ * have entries of it: in a quorum that never had another member. Anybody else enters a new term first: an entry of the old term that
+ * was sent to a member but not synced here is gone now, and another one of the same index and term would take its place unnoticed. */
+static enum err enter_term_if_alone(struct quorum *quorum)
+{
+    struct raft_configuration configuration;
+    uint64_t index = 0;
+    enum err err = newest_configuration(quorum, &configuration, &index);
+    if (err != ERR_OK) {
+        return err == ERR_NOT_FOUND ? ERR_OK : err;
+    }
+    const struct raft_server *self = quorum_configuration_find(&configuration, quorum->raft.id);
+    bool is_alone = self != NULL && self->role == RAFT_VOTER && quorum_configuration_voters(&configuration) == 1;
+    bool was_always = index == 1 && configuration.n == 1;
+    raft_configuration_close(&configuration);
+    if (!is_alone || was_always) {
+        return ERR_OK;
+    }
+    quorum->loaded.term++;
+    quorum->loaded.voted_for = quorum->raft.id;
+    quorum->alone_term = quorum->loaded.term;
+    return quorum_log_set_term(quorum->log, quorum->loaded.term, quorum->loaded.voted_for);
 }
 
 static enum err start_raft(struct quorum *quorum)
@@ -134,7 +164,7 @@ static enum err start_raft(struct quorum *quorum)
         }
         event.start.metadata = &metadata; /* its configuration moves in */
     }
-    struct raft_entry *entries = (struct raft_entry *)mem_array(quorum->tail.count, sizeof(entries[0]));
+    struct raft_entry *entries = (struct raft_entry *)mem_array(quorum->tail.count + 1, sizeof(entries[0]));
     for (size_t i = 0; i < quorum->tail.count; i++) {
         struct quorum_entry *entry = quorum_tail_get(&quorum->tail, quorum->tail.first_index + i);
         entries[i] = (struct raft_entry){.term = entry->term,
@@ -145,7 +175,12 @@ static enum err start_raft(struct quorum *quorum)
     event.start.entries = entries; /* stay ours */
     int result = quorum_step(quorum, &event);
     mem_free(entries);
-    return result == 0 && !quorum->is_failed ? ERR_OK : ERR_CORRUPT;
+    if (result != 0 || quorum->is_failed) {
+        return ERR_CORRUPT;
+    }
+    quorum_tell_configuration(quorum, &quorum->raft.configuration_committed,
+                              quorum->raft.configuration_committed_index);
+    return ERR_OK;
 }
 
 enum err quorum_start(struct quorum *quorum, struct loop *loop)
@@ -159,6 +194,9 @@ enum err quorum_start(struct quorum *quorum, struct loop *loop)
     enum err err = ERR_OK;
     if (snapshot->index != 0) {
         err = quorum->events.on_restore(quorum->events.ctx, snapshot->index, snapshot->term, snapshot->data);
+    }
+    if (err == ERR_OK) {
+        err = enter_term_if_alone(quorum);
     }
     if (err == ERR_OK) {
         err = start_raft(quorum);
@@ -190,7 +228,8 @@ static void closed(struct loop_job *job)
 
 void quorum_finish_stop(struct quorum *quorum)
 {
-    if (!quorum->is_stopping || quorum->is_closing || quorum->writer.is_running || quorum->is_encoding) {
+    if (!quorum->is_stopping || quorum->is_closing || quorum->writer.is_running || quorum->is_encoding ||
+        quorum->reading_count > 0) {
         return;
     }
     quorum->is_closing = true;
@@ -205,6 +244,8 @@ void quorum_stop(struct quorum *quorum, void (*on_stopped)(void *ctx), void *ctx
     quorum->on_stopped = on_stopped;
     quorum->on_stopped_ctx = ctx;
     loop_timer_cancel(quorum->loop, &quorum->timer);
+    quorum_install_stop(quorum);
+    quorum_member_stop(quorum, ERR_CLOSED);
     quorum_finish_stop(quorum);
 }
 
@@ -222,8 +263,13 @@ void quorum_free(struct quorum *quorum)
     if (quorum->snapshot_state != NULL) {
         quorum_snapshot_release(quorum); /* its writing failed */
     }
+    quorum_install_done(quorum);
+    quorum_inbox_done(quorum);
+    bytebuf_done(&quorum->out_header);
+    bytebuf_done(&quorum->out_body);
     quorum_tail_done(&quorum->tail);
     quorum_loaded_done(&quorum->loaded);
     quorum_log_abandon(quorum->log);
+    mem_free(quorum->directory);
     mem_free(quorum);
 }

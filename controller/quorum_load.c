@@ -16,9 +16,11 @@ struct opening {
     struct quorum_log *log;
     struct quorum_loaded *loaded;
     struct option_problem *problem;
-    char **names; /* of the directory, sorted: so segments are in the order of their first index */
+    char **
+        names; /* of the directory, sorted: so segments are in the order of their first index; an entry that is gone is "" */
     size_t name_count;
     size_t entry_capacity;
+    bool is_installed; /* the snapshot came from a leader: a log that begins at or below it is void */
 };
 
 static void collect_name(void *ctx, const char *name)
@@ -96,8 +98,9 @@ static enum err load_snapshot(struct opening *opening)
     if (newest == NULL) {
         return ERR_OK;
     }
-    enum err err = quorum_read_snapshot(opening->log->fs, opening->log->directory, newest,
-                                        &opening->loaded->snapshot_file, &opening->loaded->snapshot, opening->problem);
+    enum err err =
+        quorum_read_snapshot(opening->log->fs, opening->log->directory, newest, &opening->loaded->snapshot_file,
+                             &opening->loaded->snapshot, &opening->is_installed, opening->problem);
     opening->log->snapshot_index = err == ERR_OK ? opening->loaded->snapshot.index : 0;
     return err;
 }
@@ -182,10 +185,15 @@ static enum err settle_active(struct opening *opening, struct span file, struct 
     return err == ERR_OK ? ERR_OK : fail(opening, err, err_text(err));
 }
 
+static uint64_t segment_index(const char *name)
+{
+    return strtoull(name + strlen(NAME_SEGMENT), NULL, 10);
+}
+
 static enum err load_segment(struct opening *opening, const char *name, bool is_last)
 {
     struct quorum_log *log = opening->log;
-    uint64_t first_index = strtoull(name + strlen(NAME_SEGMENT), NULL, 10);
+    uint64_t first_index = segment_index(name);
     char *path = quorum_path(log, name);
     uint8_t *bytes = NULL;
     size_t count = 0;
@@ -239,9 +247,75 @@ static enum err reopen_active(struct opening *opening)
     return err;
 }
 
+/* Whether this is the segment that an installation makes last, without the header that it gets when it is made. */
+static enum err is_unborn_first(struct opening *opening, const char *name, bool *ret_is_unborn)
+{
+    char *path = quorum_path(opening->log, name);
+    uint8_t *bytes = NULL;
+    size_t count = 0;
+    enum err err = quorum_read_file(opening->log->fs, path, SIZE_MAX / 2, &bytes, &count);
+    mem_free(path);
+    if (err != ERR_OK) {
+        return fail(opening, err, err_text(err));
+    }
+    *ret_is_unborn = count <= SEGMENT_HEADER_BYTES && !is_header_whole(span_make(bytes, count), segment_index(name));
+    mem_free(bytes);
+    return ERR_OK;
+}
+
+/* Its name is gone from the list then. */
+static enum err remove_segment(struct opening *opening, char *name)
+{
+    char *path = quorum_path(opening->log, name);
+    enum err err = fs_unlink(opening->log->fs, path);
+    mem_free(path);
+    if (err == ERR_OK) {
+        err = fs_sync_dir(opening->log->fs, opening->log->directory);
+    }
+    name[0] = '\0';
+    return err == ERR_OK ? ERR_OK : fail(opening, err, err_text(err));
+}
+
+/* A leader's snapshot is on the disk, but the process died before the log was begun anew behind it: what begins at or below the snapshot
+ * is void and goes, newest first as quorum_log_install does it. */
+static enum err finish_install(struct opening *opening)
+{
+    const struct quorum_snapshot *snapshot = &opening->loaded->snapshot;
+    const char *first = NULL;
+    size_t count = 0;
+    for (size_t i = opening->name_count; i > 0; i--) {
+        bool is_segment = has_prefix(opening->names[i - 1], NAME_SEGMENT);
+        first = is_segment ? opening->names[i - 1] : first;
+        count += is_segment;
+    }
+    if (first != NULL && segment_index(first) > snapshot->index) {
+        bool is_unborn = false;
+        enum err err = count == 1 ? is_unborn_first(opening, first, &is_unborn) : ERR_OK;
+        if (err != ERR_OK || !is_unborn) {
+            return err;
+        }
+    }
+    for (size_t i = opening->name_count; i > 0; i--) {
+        if (has_prefix(opening->names[i - 1], NAME_SEGMENT)) {
+            enum err err = remove_segment(opening, opening->names[i - 1]);
+            if (err != ERR_OK) {
+                return err;
+            }
+        }
+    }
+    enum err err = quorum_log_begin(opening->log, snapshot->index + 1);
+    return err == ERR_OK ? ERR_OK : fail(opening, err, err_text(err));
+}
+
 static enum err load_segments(struct opening *opening)
 {
     const char *last = NULL;
+    if (opening->is_installed) {
+        enum err err = finish_install(opening);
+        if (err != ERR_OK || opening->log->active != NULL) {
+            return err;
+        }
+    }
     for (size_t i = 0; i < opening->name_count; i++) {
         last = has_prefix(opening->names[i], NAME_SEGMENT) ? opening->names[i] : last;
     }
@@ -271,6 +345,13 @@ static enum err check_joint(struct opening *opening)
     }
     if (quorum_log_last_index(opening->log) < snapshot->index) {
         return fail(opening, ERR_CORRUPT, "the log ends before the snapshot");
+    }
+    if (snapshot->index == 0 && loaded->entry_count == 0) {
+        struct quorum_identity identity;
+        enum err err = quorum_log_read_identity(opening->log->fs, opening->log->directory, &identity, opening->problem);
+        if (err != ERR_OK || identity.is_joining) {
+            return err; /* a node that joins has nothing until a leader sends it */
+        }
     }
     if (snapshot->index == 0) {
         bool is_formed = loaded->entry_count > 0 && loaded->entries[0]->type == QUORUM_CHANGE;
@@ -326,7 +407,7 @@ enum err quorum_log_open(struct fs *fs, const char *directory, uint64_t segment_
 void quorum_loaded_done(struct quorum_loaded *loaded)
 {
     for (size_t i = 0; i < loaded->entry_count; i++) {
-        mem_free(loaded->entries[i]);
+        quorum_entry_unref(loaded->entries[i]);
     }
     mem_free(loaded->entries);
     mem_free(loaded->snapshot_file);

@@ -23,11 +23,24 @@ char *quorum_segment_path(const struct quorum_log *log, uint64_t first_index)
 struct quorum_entry *quorum_entry_new(uint64_t index, uint64_t term, enum quorum_entry_type type, struct span data)
 {
     struct quorum_entry *entry = (struct quorum_entry *)mem_alloc(sizeof(*entry) + data.bytes);
-    *entry = (struct quorum_entry){.index = index, .term = term, .type = type, .bytes = data.bytes};
+    *entry = (struct quorum_entry){.ref_count = 1, .index = index, .term = term, .type = type, .bytes = data.bytes};
     if (data.bytes > 0) {
         memcpy(entry->data, data.data, data.bytes);
     }
     return entry;
+}
+
+struct quorum_entry *quorum_entry_ref(struct quorum_entry *entry)
+{
+    entry->ref_count++;
+    return entry;
+}
+
+void quorum_entry_unref(struct quorum_entry *entry)
+{
+    if (entry != NULL && --entry->ref_count == 0) {
+        mem_free(entry);
+    }
 }
 
 void quorum_entry_header(const struct quorum_entry *entry, uint8_t ret_header[ENTRY_HEADER_BYTES])
@@ -306,10 +319,10 @@ static enum err trim(struct quorum_log *log, uint64_t trim_index)
     return err;
 }
 
-enum err quorum_log_put_snapshot(struct quorum_log *log, const struct quorum_snapshot *snapshot, uint64_t trim_index)
+/* The new one is durable before the old one goes. */
+static enum err replace_snapshot(struct quorum_log *log, const struct quorum_snapshot *snapshot, bool is_installed)
 {
-    CHECK(!log->is_failed && snapshot->index > log->snapshot_index && trim_index <= snapshot->index);
-    enum err err = quorum_write_snapshot(log->fs, log->directory, snapshot);
+    enum err err = quorum_write_snapshot(log->fs, log->directory, snapshot, is_installed);
     if (err == ERR_OK && log->snapshot_index != 0) {
         char *path = mem_format("%s/" NAME_SNAPSHOT "%020" PRIu64, log->directory, log->snapshot_index);
         err = fs_unlink(log->fs, path);
@@ -317,9 +330,58 @@ enum err quorum_log_put_snapshot(struct quorum_log *log, const struct quorum_sna
     }
     if (err == ERR_OK) {
         log->snapshot_index = snapshot->index;
-        err = trim(log, trim_index);
     }
-    return note(log, err);
+    return err;
+}
+
+enum err quorum_log_put_snapshot(struct quorum_log *log, const struct quorum_snapshot *snapshot, uint64_t trim_index)
+{
+    CHECK(!log->is_failed && snapshot->index > log->snapshot_index && trim_index <= snapshot->index);
+    enum err err = replace_snapshot(log, snapshot, false);
+    return note(log, err == ERR_OK ? trim(log, trim_index) : err);
+}
+
+/* ---- installing a leader's snapshot ---- */
+
+/* Newest first: so that what a crash leaves begins at or below the snapshot, which tells the next opening that this was not finished. */
+static enum err drop_all(struct quorum_log *log)
+{
+    enum err err = ERR_OK;
+    file_unref(log->active);
+    log->active = NULL;
+    while (err == ERR_OK && log->segment_count > 0) {
+        char *path = quorum_segment_path(log, active_segment(log)->first_index);
+        err = fs_unlink(log->fs, path);
+        mem_free(path);
+        if (err == ERR_OK) {
+            err = fs_sync_dir(log->fs, log->directory);
+            log->segment_count--;
+        }
+    }
+    return err;
+}
+
+enum err quorum_log_begin(struct quorum_log *log, uint64_t first_index)
+{
+    CHECK(log->segment_count == 0 && log->active == NULL);
+    enum err err = quorum_segment_create(log->fs, log->directory, first_index, &log->active);
+    if (err == ERR_OK) {
+        log->mark_sequence = 0;
+        log->segments = (struct quorum_segment *)mem_grow(log->segments, 1, sizeof(log->segments[0]));
+        log->segments[log->segment_count++] =
+            (struct quorum_segment){first_index, first_index - 1, SEGMENT_HEADER_BYTES};
+    }
+    return err;
+}
+
+enum err quorum_log_install(struct quorum_log *log, const struct quorum_snapshot *snapshot)
+{
+    CHECK(!log->is_failed && snapshot->index > log->snapshot_index);
+    enum err err = replace_snapshot(log, snapshot, true);
+    if (err == ERR_OK) {
+        err = drop_all(log);
+    }
+    return note(log, err == ERR_OK ? quorum_log_begin(log, snapshot->index + 1) : err);
 }
 
 /* ---- facts, end ---- */

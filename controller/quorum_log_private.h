@@ -68,8 +68,12 @@ enum err quorum_read_term(struct fs *fs, const char *directory, uint64_t *ret_te
 enum err quorum_write_term(struct fs *fs, const char *directory, uint64_t term, uint64_t voted_for);
 /* *ret_file: mem_free by the caller; the snapshot's spans point into it. */
 enum err quorum_read_snapshot(struct fs *fs, const char *directory, const char *name, uint8_t **ret_file,
-                              struct quorum_snapshot *ret_snapshot, struct option_problem *ret_problem);
-enum err quorum_write_snapshot(struct fs *fs, const char *directory, const struct quorum_snapshot *snapshot);
+                              struct quorum_snapshot *ret_snapshot, bool *ret_is_installed,
+                              struct option_problem *ret_problem);
+enum err quorum_write_snapshot(struct fs *fs, const char *directory, const struct quorum_snapshot *snapshot,
+                               bool is_installed);
+/* Makes the first segment of a log that has none. */
+enum err quorum_log_begin(struct quorum_log *log, uint64_t first_index);
 
 /* Makes an empty segment and makes its name durable. */
 enum err quorum_segment_create(struct fs *fs, const char *directory, uint64_t first_index, struct file **ret_file);

@@ -15,10 +15,11 @@
 #define TERM_MAGIC "MLDTERM1"
 #define TERM_BYTES 28
 
-/* snapshot: "MLDSNAP1", index (8), term (8), configuration index (8), bytes of the configuration (4), bytes of the data (8), configuration,
- * data, CRC-32C of all before (4) */
-#define SNAPSHOT_MAGIC "MLDSNAP1"
-#define SNAPSHOT_HEADER_BYTES 44
+/* snapshot: "MLDSNAP2", index (8), term (8), configuration index (8), bytes of the configuration (4), bytes of the data (8), flags (4),
+ * configuration, data, CRC-32C of all before (4). Flag 1: installed, so a log that begins at or below it is void. */
+#define SNAPSHOT_MAGIC "MLDSNAP2"
+#define SNAPSHOT_HEADER_BYTES 48
+#define SNAPSHOT_INSTALLED 1u
 
 enum err quorum_read_file(struct fs *fs, const char *path, size_t bytes_max, uint8_t **ret_bytes, size_t *ret_count)
 {
@@ -126,7 +127,8 @@ enum err quorum_read_term(struct fs *fs, const char *directory, uint64_t *ret_te
 
 /* ---- snapshots ---- */
 
-enum err quorum_write_snapshot(struct fs *fs, const char *directory, const struct quorum_snapshot *snapshot)
+enum err quorum_write_snapshot(struct fs *fs, const char *directory, const struct quorum_snapshot *snapshot,
+                               bool is_installed)
 {
     uint8_t header[SNAPSHOT_HEADER_BYTES];
     memcpy(header, SNAPSHOT_MAGIC, 8);
@@ -135,6 +137,7 @@ enum err quorum_write_snapshot(struct fs *fs, const char *directory, const struc
     be64_put(header + 24, snapshot->configuration_index);
     be32_put(header + 32, (uint32_t)snapshot->configuration.bytes);
     be64_put(header + 36, snapshot->data.bytes);
+    be32_put(header + 44, is_installed ? SNAPSHOT_INSTALLED : 0);
     struct span parts[4] = {span_make(header, sizeof(header)), snapshot->configuration, snapshot->data};
     uint32_t crc = 0;
     for (int i = 0; i < 3; i++) {
@@ -150,7 +153,8 @@ enum err quorum_write_snapshot(struct fs *fs, const char *directory, const struc
 }
 
 /* Splits the file's bytes; false when they are not a whole snapshot. */
-static bool parse_snapshot(const uint8_t *bytes, size_t count, struct quorum_snapshot *ret_snapshot)
+static bool parse_snapshot(const uint8_t *bytes, size_t count, struct quorum_snapshot *ret_snapshot,
+                           bool *ret_is_installed)
 {
     if (count < SNAPSHOT_HEADER_BYTES + 4 || memcmp(bytes, SNAPSHOT_MAGIC, 8) != 0 ||
         be32_get(bytes + count - 4) != crc32c(0, span_make(bytes, count - 4))) {
@@ -162,6 +166,7 @@ static bool parse_snapshot(const uint8_t *bytes, size_t count, struct quorum_sna
     if (configuration_bytes > room || data_bytes != room - configuration_bytes) {
         return false;
     }
+    *ret_is_installed = (be32_get(bytes + 44) & SNAPSHOT_INSTALLED) != 0;
     ret_snapshot->index = be64_get(bytes + 8);
     ret_snapshot->term = be64_get(bytes + 16);
     ret_snapshot->configuration_index = be64_get(bytes + 24);
@@ -171,17 +176,18 @@ static bool parse_snapshot(const uint8_t *bytes, size_t count, struct quorum_sna
 }
 
 enum err quorum_read_snapshot(struct fs *fs, const char *directory, const char *name, uint8_t **ret_file,
-                              struct quorum_snapshot *ret_snapshot, struct option_problem *ret_problem)
+                              struct quorum_snapshot *ret_snapshot, bool *ret_is_installed,
+                              struct option_problem *ret_problem)
 {
     char *path = mem_format("%s/%s", directory, name);
     uint8_t *bytes = NULL;
     size_t count = 0;
-    enum err err = quorum_read_file(fs, path, QUORUM_SNAPSHOT_BYTES_MAX, &bytes, &count);
+    enum err err = quorum_read_file(fs, path, (size_t)QUORUM_SNAPSHOT_BYTES_MAX + SIDE_FILE_BYTES_MAX, &bytes, &count);
     mem_free(path);
     if (err != ERR_OK) {
         return problem_io(ret_problem, directory, name, err);
     }
-    if (!parse_snapshot(bytes, count, ret_snapshot) ||
+    if (!parse_snapshot(bytes, count, ret_snapshot, ret_is_installed) ||
         ret_snapshot->index != strtoull(name + strlen(NAME_SNAPSHOT), NULL, 10)) {
         mem_free(bytes);
         return problem_corrupt(ret_problem, directory, name);
@@ -190,13 +196,33 @@ enum err quorum_read_snapshot(struct fs *fs, const char *directory, const char *
     return ERR_OK;
 }
 
+enum err quorum_log_read_snapshot(struct fs *fs, const char *directory, uint64_t index, uint8_t **ret_file,
+                                  struct quorum_snapshot *ret_snapshot, struct option_problem *ret_problem)
+{
+    char *name = mem_format(NAME_SNAPSHOT "%020" PRIu64, index);
+    bool is_installed = false;
+    enum err err = quorum_read_snapshot(fs, directory, name, ret_file, ret_snapshot, &is_installed, ret_problem);
+    mem_free(name);
+    return err;
+}
+
 /* ---- identity ---- */
 
-#define IDENTITY_FORMAT "version=1\ncluster.id=%s\nnode.id=%" PRId32 "\nraft.id=%" PRIu64 "\n"
+#define IDENTITY_FORMAT                                                                                                \
+    "version=2\ncluster.id=%s\nnode.id=%" PRId32 "\nraft.id=%" PRIu64 "\ndirectory.id=%s\njoining=%d\n"
+
+uint64_t quorum_raft_id_of(struct uuid directory_id)
+{
+    uint64_t id = be64_get(directory_id.bytes);
+    return id == 0 && !uuid_is_zero(directory_id) ? 1 : id;
+}
 
 static enum err write_identity(struct fs *fs, const char *directory, const struct quorum_identity *identity)
 {
-    char *text = mem_format(IDENTITY_FORMAT, identity->cluster_id, identity->node_id, identity->raft_id);
+    char directory_id[UUID_TEXT_BYTES];
+    uuid_format(identity->directory_id, directory_id);
+    char *text = mem_format(IDENTITY_FORMAT, identity->cluster_id, identity->node_id, identity->raft_id, directory_id,
+                            identity->is_joining ? 1 : 0);
     char *crc = mem_format("crc=%08" PRIx32 "\n", crc32c(0, span_text(text)));
     struct span parts[2] = {span_text(text), span_text(crc)};
     enum err err = quorum_write_side(fs, directory, NAME_IDENTITY, parts, 2);
@@ -218,13 +244,18 @@ enum err quorum_log_read_identity(struct fs *fs, const char *directory, struct q
     }
     const char *text = (const char *)bytes;
     struct quorum_identity identity = {.node_id = -1};
+    char directory_id[UUID_TEXT_BYTES];
+    int is_joining = 0;
     uint32_t crc = 0;
     const char *crc_line = strstr(text, "crc=");
-    bool is_whole = crc_line != NULL && strlen(text) == count &&
-                    sscanf(text, "version=1\ncluster.id=%22s\nnode.id=%" SCNd32 "\nraft.id=%" SCNu64 "\n",
-                           identity.cluster_id, &identity.node_id, &identity.raft_id) == 3 &&
-                    sscanf(crc_line, "crc=%8" SCNx32, &crc) == 1 &&
-                    crc == crc32c(0, span_make(text, (size_t)(crc_line - text))) && identity.raft_id != 0;
+    bool is_whole =
+        crc_line != NULL && strlen(text) == count &&
+        sscanf(text,
+               "version=2\ncluster.id=%22s\nnode.id=%" SCNd32 "\nraft.id=%" SCNu64 "\ndirectory.id=%22s\njoining=%d\n",
+               identity.cluster_id, &identity.node_id, &identity.raft_id, directory_id, &is_joining) == 5 &&
+        sscanf(crc_line, "crc=%8" SCNx32, &crc) == 1 && crc == crc32c(0, span_make(text, (size_t)(crc_line - text))) &&
+        identity.raft_id != 0 && uuid_parse(span_text(directory_id), &identity.directory_id) == ERR_OK;
+    identity.is_joining = is_joining != 0;
     if (is_whole) {
         *ret_identity = identity;
     } else {
@@ -286,6 +317,10 @@ static enum err write_first_entry(struct fs *fs, const char *directory, struct s
     if (err != ERR_OK) {
         return err;
     }
+    if (span_is_null(configuration)) {
+        file_unref(file);
+        return ERR_OK;
+    }
     struct quorum_entry *entry = quorum_entry_new(1, 1, QUORUM_CHANGE, configuration);
     uint8_t header[ENTRY_HEADER_BYTES];
     quorum_entry_header(entry, header);
@@ -310,10 +345,13 @@ static enum err form_aside(struct fs *fs, const char *aside, const struct quorum
         err = write_first_entry(fs, aside, configuration);
     }
     if (err == ERR_OK) {
-        err = quorum_write_term(fs, aside, 1, identity->raft_id);
+        bool is_joining = span_is_null(configuration);
+        err = quorum_write_term(fs, aside, is_joining ? 0 : 1, is_joining ? 0 : identity->raft_id);
     }
     if (err == ERR_OK) {
-        err = write_identity(fs, aside, identity);
+        struct quorum_identity written = *identity;
+        written.is_joining = span_is_null(configuration);
+        err = write_identity(fs, aside, &written);
     }
     return err;
 }

@@ -12,7 +12,7 @@ void quorum_tail_init(struct quorum_tail *tail, uint64_t first_index)
 void quorum_tail_done(struct quorum_tail *tail)
 {
     for (size_t i = 0; i < tail->count; i++) {
-        mem_free(tail->entries[tail->start + i]);
+        quorum_entry_unref(tail->entries[tail->start + i]);
     }
     mem_free(tail->entries);
     *tail = (struct quorum_tail){0};
@@ -23,10 +23,17 @@ uint64_t quorum_tail_end(const struct quorum_tail *tail)
     return tail->first_index + tail->count;
 }
 
+struct quorum_entry *quorum_tail_find(const struct quorum_tail *tail, uint64_t index)
+{
+    bool is_here = index >= tail->first_index && index < quorum_tail_end(tail);
+    return is_here ? tail->entries[tail->start + (index - tail->first_index)] : NULL;
+}
+
 struct quorum_entry *quorum_tail_get(const struct quorum_tail *tail, uint64_t index)
 {
-    CHECK(index >= tail->first_index && index < quorum_tail_end(tail));
-    return tail->entries[tail->start + (index - tail->first_index)];
+    struct quorum_entry *entry = quorum_tail_find(tail, index);
+    CHECK(entry != NULL);
+    return entry;
 }
 
 /* Room for one more: moves the entries to the front when half of the array is free there, else doubles it. */
@@ -51,17 +58,25 @@ void quorum_tail_append(struct quorum_tail *tail, struct quorum_entry *entry)
     tail->entries[tail->start + tail->count++] = entry;
 }
 
-struct quorum_entry *quorum_tail_take_last(struct quorum_tail *tail)
+void quorum_tail_truncate(struct quorum_tail *tail, uint64_t from_index)
 {
-    CHECK(tail->count > 0);
-    tail->count--;
-    return tail->entries[tail->start + tail->count];
+    while (tail->count > 0 && quorum_tail_end(tail) > from_index) {
+        tail->count--;
+        quorum_entry_unref(tail->entries[tail->start + tail->count]);
+    }
+}
+
+void quorum_tail_reset(struct quorum_tail *tail, uint64_t first_index)
+{
+    quorum_tail_truncate(tail, tail->first_index);
+    tail->start = 0;
+    tail->first_index = first_index;
 }
 
 void quorum_tail_release(struct quorum_tail *tail, uint64_t index)
 {
     while (tail->count > 0 && tail->first_index <= index) {
-        mem_free(tail->entries[tail->start]);
+        quorum_entry_unref(tail->entries[tail->start]);
         tail->start++;
         tail->first_index++;
         tail->count--;

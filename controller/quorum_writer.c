@@ -8,11 +8,21 @@ void quorum_writer_init(struct quorum_writer *writer, struct loop *loop, struct 
     *writer = (struct quorum_writer){.loop = loop, .log = log, .events = *events};
 }
 
+/* All but the first `kept`. */
+static void forget_entries(struct quorum_writer_work *work, size_t kept)
+{
+    while (work->entry_count > kept) {
+        quorum_entry_unref(work->entries[--work->entry_count]);
+    }
+}
+
 void quorum_writer_done(struct quorum_writer *writer)
 {
     CHECK(!writer->is_running);
-    mem_free((void *)writer->queued.entries);
-    mem_free((void *)writer->running.entries);
+    forget_entries(&writer->queued, 0);
+    forget_entries(&writer->running, 0);
+    mem_free(writer->queued.entries);
+    mem_free(writer->running.entries);
 }
 
 void quorum_writer_set_term(struct quorum_writer *writer, uint64_t term, uint64_t voted_for)
@@ -22,23 +32,25 @@ void quorum_writer_set_term(struct quorum_writer *writer, uint64_t term, uint64_
     writer->queued.voted_for = voted_for;
 }
 
-void quorum_writer_append(struct quorum_writer *writer, const struct quorum_entry *entry)
+void quorum_writer_append(struct quorum_writer *writer, struct quorum_entry *entry)
 {
     struct quorum_writer_work *queued = &writer->queued;
     if (queued->entry_count == queued->entry_capacity) {
         queued->entry_capacity = queued->entry_capacity == 0 ? 16 : queued->entry_capacity * 2;
-        queued->entries = (const struct quorum_entry **)mem_grow((void *)queued->entries, queued->entry_capacity,
-                                                                 sizeof(queued->entries[0]));
+        queued->entries =
+            (struct quorum_entry **)mem_grow(queued->entries, queued->entry_capacity, sizeof(queued->entries[0]));
     }
-    queued->entries[queued->entry_count++] = entry;
+    queued->entries[queued->entry_count++] = quorum_entry_ref(entry);
 }
 
 void quorum_writer_truncate(struct quorum_writer *writer, uint64_t from_index)
 {
     struct quorum_writer_work *queued = &writer->queued;
-    while (queued->entry_count > 0 && queued->entries[queued->entry_count - 1]->index >= from_index) {
-        queued->entry_count--;
+    size_t kept = queued->entry_count;
+    while (kept > 0 && queued->entries[kept - 1]->index >= from_index) {
+        kept--;
     }
+    forget_entries(queued, kept);
     /* With older entries still queued, nothing at from_index has been written by the time the next job truncates. */
     if (queued->entry_count == 0 && (queued->truncate_from == 0 || from_index < queued->truncate_from)) {
         queued->truncate_from = from_index;
@@ -52,6 +64,19 @@ void quorum_writer_put_snapshot(struct quorum_writer *writer, const struct quoru
     writer->queued.has_snapshot = true;
     writer->queued.snapshot = *snapshot;
     writer->queued.trim_index = trim_index;
+}
+
+bool quorum_writer_install(struct quorum_writer *writer, const struct quorum_snapshot *snapshot)
+{
+    struct quorum_writer_work *queued = &writer->queued;
+    CHECK(!queued->has_install);
+    bool has_dropped = queued->has_snapshot;
+    forget_entries(queued, 0);
+    queued->truncate_from = 0;
+    queued->has_snapshot = false;
+    queued->has_install = true;
+    queued->install = *snapshot;
+    return has_dropped;
 }
 
 /* In the pool. */
@@ -70,11 +95,16 @@ static void work(struct loop_job *job)
     }
     if (err == ERR_OK && running->entry_count > 0) {
         writer->what = "appending to the log";
-        err = quorum_log_append(writer->log, running->entries, running->entry_count);
+        err =
+            quorum_log_append(writer->log, (const struct quorum_entry *const *)running->entries, running->entry_count);
     }
     if (err == ERR_OK && running->has_snapshot) {
         writer->what = "writing a snapshot";
         err = quorum_log_put_snapshot(writer->log, &running->snapshot, running->trim_index);
+    }
+    if (err == ERR_OK && running->has_install) {
+        writer->what = "installing a snapshot";
+        err = quorum_log_install(writer->log, &running->install);
     }
     writer->err = err;
 }
@@ -94,13 +124,16 @@ static void done(struct loop_job *job)
             events->on_term_written(events->ctx);
         }
         if (running->entry_count > 0) {
-            const struct quorum_entry *last = running->entries[running->entry_count - 1];
-            events->on_appended(events->ctx, last->index, last->term);
+            events->on_appended(events->ctx, running->entries, running->entry_count);
         }
         if (running->has_snapshot) {
             events->on_snapshot_written(events->ctx, running->snapshot.index);
         }
+        if (running->has_install) {
+            events->on_installed(events->ctx);
+        }
     }
+    forget_entries(running, 0);
     writer->is_running = false;
     quorum_writer_kick(writer);
     if (!writer->is_running) {
@@ -111,7 +144,8 @@ static void done(struct loop_job *job)
 void quorum_writer_kick(struct quorum_writer *writer)
 {
     struct quorum_writer_work *queued = &writer->queued;
-    bool has_work = queued->has_term || queued->truncate_from != 0 || queued->entry_count > 0 || queued->has_snapshot;
+    bool has_work = queued->has_term || queued->truncate_from != 0 || queued->entry_count > 0 || queued->has_snapshot ||
+                    queued->has_install;
     if (writer->is_running || writer->is_failed || !has_work) {
         return;
     }

@@ -22,8 +22,7 @@ static void receive(struct quorum_process *process, struct span bytes)
 {
     size_t header_bytes = (size_t)be64_get(bytes.data + 8);
     struct span header = span_sub(bytes, PART_HEAD_BYTES, header_bytes);
-    struct span body =
-        span_sub(bytes, PART_HEAD_BYTES + header_bytes, bytes.bytes - PART_HEAD_BYTES - header_bytes);
+    struct span body = span_sub(bytes, PART_HEAD_BYTES + header_bytes, bytes.bytes - PART_HEAD_BYTES - header_bytes);
     enum err err = quorum_receive(process->quorum, be64_get(bytes.data), header, body);
     if (err != ERR_OK) {
         quorum_cluster_violate(process->slot->cluster, "%s refuses a message of type %u: %s", process->slot->name,

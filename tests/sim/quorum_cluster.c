@@ -71,7 +71,8 @@ void quorum_checker_leads(struct quorum_process *process, uint64_t term)
     struct quorum_checker *checker = &process->slot->cluster->checker;
     if (term >= checker->leader_count) {
         size_t count = (size_t)term * 2 + 64;
-        checker->leaders = (struct quorum_term_leader *)plain_grow(checker->leaders, count, sizeof(checker->leaders[0]));
+        checker->leaders =
+            (struct quorum_term_leader *)plain_grow(checker->leaders, count, sizeof(checker->leaders[0]));
         memset(checker->leaders + checker->leader_count, 0,
                (count - checker->leader_count) * sizeof(checker->leaders[0]));
         checker->leader_count = count;
@@ -91,6 +92,14 @@ void quorum_checker_configured(struct quorum_cluster *cluster, const struct quor
         return;
     }
     cluster->members_index = index;
+    for (unsigned i = 0; i < cluster->tuning.slots; i++) {
+        struct quorum_slot *slot = &cluster->slots[i];
+        bool is_kept = false;
+        for (uint32_t j = 0; j < count; j++) {
+            is_kept = is_kept || members[j].raft_id == slot->raft_id;
+        }
+        slot->is_free = slot->is_free || (quorum_cluster_is_member(cluster, slot) && !is_kept);
+    }
     cluster->member_count = count;
     for (uint32_t i = 0; i < count; i++) {
         cluster->members[i] = members[i];
@@ -106,6 +115,7 @@ static void slot_renew(struct quorum_cluster *cluster, struct quorum_slot *slot)
     slot->generation = (unsigned)++cluster->next_generation;
     slot->raft_id = prop_u64(&cluster->world.prop) | 1u;
     slot->applied = 0;
+    slot->is_free = false;
     (void)snprintf(slot->path, sizeof(slot->path), "/sim/meta/log-%u", slot->generation);
     (void)snprintf(slot->address, sizeof(slot->address), "%u@%s:9093/%u", slot->number, slot->host, slot->generation);
 }
@@ -126,7 +136,6 @@ void quorum_cluster_init(struct quorum_cluster *cluster, uint64_t seed, const st
         slot->node =
             sim_node_new(&cluster->world, cluster->fabric,
                          &(struct sim_node_options){.name = slot->name, .address = slot->host, .log_level = LOG_ERROR});
-        slot->node->ctx = slot;
         cluster->nodes[i] = slot->node;
         if (i < tuning->founders) {
             slot_renew(cluster, slot);
@@ -154,10 +163,12 @@ void quorum_cluster_done(struct quorum_cluster *cluster)
 
 void quorum_cluster_boot(struct sim_node *node, void *ctx)
 {
-    (void)ctx;
-    struct quorum_slot *slot = (struct quorum_slot *)node->ctx;
-    if (slot->generation != 0) {
-        quorum_process_boot(slot, &node->env);
+    struct quorum_cluster *cluster = (struct quorum_cluster *)ctx;
+    for (unsigned i = 0; i < cluster->tuning.slots; i++) {
+        struct quorum_slot *slot = &cluster->slots[i];
+        if (slot->node == node && slot->generation != 0) {
+            quorum_process_boot(slot, &node->env);
+        }
     }
 }
 
@@ -265,8 +276,9 @@ static void transfer(struct quorum_process *process, struct span bytes)
     quorum_transfer(process->quorum, handed_over, process->slot->cluster);
 }
 
-void quorum_cluster_add(struct quorum_cluster *cluster, struct quorum_slot *leader, const struct quorum_slot *slot)
+void quorum_cluster_add(struct quorum_cluster *cluster, struct quorum_slot *leader, struct quorum_slot *slot)
 {
+    slot->is_free = false;
     struct member_request request = {.raft_id = slot->raft_id};
     memcpy(request.address, slot->address, sizeof(request.address));
     cluster->is_changing = true;

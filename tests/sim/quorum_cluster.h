@@ -30,13 +30,14 @@ struct quorum_slot {
     struct sim_node *node;
     struct quorum_process *process; /* in the node's memory: good while process_start is the node's start_count */
     uint64_t process_start;
-    unsigned generation;            /* 0: never used */
+    unsigned generation; /* 0: never used */
     char path[QUORUM_SLOT_PATH_BYTES];
     char address[QUORUM_ADDRESS_TEXT_BYTES];
     uint64_t raft_id;
-    bool is_founder;     /* its directory begins with the first configuration */
-    uint64_t applied;    /* by the process that runs */
-    uint64_t term;       /* the largest that it was seen in */
+    bool is_founder;  /* its directory begins with the first configuration */
+    bool is_free;     /* no configuration, committed or not, can have it as a member: its directory may go */
+    uint64_t applied; /* by the process that runs */
+    uint64_t term;    /* the largest that it was seen in */
     bool is_leader;
     uint64_t truncate_count; /* of the process, as last seen */
 };
@@ -113,7 +114,7 @@ void quorum_cluster_propose(struct quorum_cluster *cluster, struct quorum_slot *
 /* Gives an idle slot a new directory and starts it as one that joins. */
 void quorum_cluster_join(struct quorum_cluster *cluster, struct quorum_slot *slot);
 /* Asks this process; the answer is counted. */
-void quorum_cluster_add(struct quorum_cluster *cluster, struct quorum_slot *leader, const struct quorum_slot *slot);
+void quorum_cluster_add(struct quorum_cluster *cluster, struct quorum_slot *leader, struct quorum_slot *slot);
 void quorum_cluster_remove(struct quorum_cluster *cluster, struct quorum_slot *leader, uint64_t raft_id);
 void quorum_cluster_transfer(struct quorum_cluster *cluster, struct quorum_slot *leader);
 /* Nothing is blocked, lost or repeated any more. */

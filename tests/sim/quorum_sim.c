@@ -90,7 +90,7 @@ static void add_somebody(struct run *run, struct quorum_slot *leader)
         return;
     }
     /* One that was removed may keep its directory, and come back under its id. */
-    if (slot->generation == 0 || prop_chance(prop_of(run), 1, 2)) {
+    if (slot->generation == 0 || (slot->is_free && prop_chance(prop_of(run), 1, 2))) {
         quorum_cluster_join(cluster, slot);
     }
     quorum_cluster_add(cluster, leader, slot);
