@@ -1,4 +1,4 @@
-/* broker_internal: what the files broker.c, broker_start.c and broker_stop.c share: the private part of a broker.
+/* broker_internal: what the files broker.c, broker_start.c, broker_join.c and broker_stop.c share: the private part of a broker.
  *
  * Shape:     NEW -> STARTING -> READY -> STOPPING -> STOPPED; STARTING -> FAILED -> STOPPING; READY -> FAILED.
  * Threads:   home, but `state`, which HTTP pages on other loops may read.
@@ -28,6 +28,7 @@ enum broker_state { BROKER_NEW, BROKER_STARTING, BROKER_READY, BROKER_FAILED, BR
 
 struct checkpointer;
 struct place_claims;
+struct rpc_server;
 struct strays;
 struct registration;
 
@@ -39,6 +40,8 @@ struct broker_note {
 
 struct broker_worker_notes {
     struct broker_note stop_connections; /* towards the worker */
+    struct broker_note stop_streams;
+    struct broker_note streams_stopped;
     struct broker_note stop_partitions;
     struct broker_note connections_stopped; /* towards home */
     struct broker_note partitions_stopped;
@@ -59,9 +62,15 @@ struct broker_private {
     struct metric_set *home_metrics;
     struct checkpointer *checkpointer;
     struct place_claims *places;
-    struct strays *strays; /* between the opening of the directories and the registration */
-    struct registration *registration;
-    bool is_registering; /* a stop waits until it is decided: requests to the controller can't be taken back */
+    struct strays *strays;             /* between the opening of the directories and the registration */
+    struct registration *registration; /* NULL before the node has joined, and on a node without a broker */
+    struct uuid incarnation_id;        /* of this process */
+    _Atomic int64_t broker_epoch;      /* of the registration; -1: none yet */
+    int64_t previous_epoch;            /* of the last orderly stop; -1: it was not orderly */
+    struct rpc_server *internal;       /* the INTERNAL listener; NULL: none */
+    bool is_joined;                    /* the cluster is known: workers run, or there is no broker */
+    atomic_bool is_controller_failed;
+    struct broker_note controller_failed;
     char cluster_id[64];
     char *metadata_dir; /* borrowed by the controller */
 
@@ -75,7 +84,9 @@ struct broker_private {
     struct broker_worker_notes *notes; /* one per worker */
     unsigned connections_running;
     unsigned partitions_running;
+    unsigned streams_running;
     bool is_closing_partitions;
+    bool is_client_stopped;
     struct loop_timer drain_timer;
     struct broker_note flushed;
     atomic_bool is_dir_failure_posted;
@@ -89,9 +100,16 @@ const char *broker_state_name(enum broker_state state);
 /* Logs the sentence and calls on_failed, once. */
 void broker_fail(struct broker *broker, const char *sentence);
 
-/* broker_start.c: frees what start has made, in any state of completion. */
+/* broker_start.c: what the node says of itself to other nodes, anew after each change. */
+void broker_renew_hello(struct broker *broker);
+
+/* broker_join.c: the cluster is known: identity of the directories, workers, streams. Then, with a way to the controllers:
+ * registration, and service when it is done. */
+enum err broker_join(struct broker *broker, struct option_problem *ret_problem) MUST_USE;
+void broker_register(struct broker *broker);
+unsigned broker_worker_count(const struct broker *broker);
+
+/* broker_stop.c: frees what start has made, in any state of completion. */
 void broker_unmake(struct broker *broker);
-/* broker_stop.c: the registration is decided, a stop may go on. */
-void broker_begin_stop(struct broker *broker);
 
 #endif

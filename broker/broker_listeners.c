@@ -225,11 +225,21 @@ enum err broker_listeners_parse(const struct broker_options *options, struct bro
         err = check_listener(&listeners.items[i], ret_problem);
         client_count += listeners.items[i].is_internal ? 0 : 1;
     }
-    if (err == ERR_OK && client_count == 0) {
+    if (err == ERR_OK && client_count == 0 && broker_options_is_broker(options)) {
         err = refuse(ret_problem, "listeners: there is no address for clients, as in PLAINTEXT://127.0.0.1:9092");
     }
     if (err == ERR_OK) {
         *ret_listeners = listeners;
     }
     return err;
+}
+
+const struct broker_listener *broker_listeners_internal(const struct broker_listeners *listeners)
+{
+    for (size_t i = 0; i < listeners->count; i++) {
+        if (listeners->items[i].is_internal) {
+            return &listeners->items[i];
+        }
+    }
+    return NULL;
 }

@@ -24,7 +24,7 @@ struct broker_listener {
     uint16_t port;
     char advertised_host[BROKER_LISTENER_HOST_BYTES];
     uint16_t advertised_port; /* 0: the port that was bound */
-    bool is_internal;         /* between nodes; binds nothing yet */
+    bool is_internal;         /* between nodes */
 };
 
 struct broker_listeners {
@@ -34,6 +34,8 @@ struct broker_listeners {
 
 enum err broker_listeners_parse(const struct broker_options *options, struct broker_listeners *ret_listeners,
                                 struct option_problem *ret_problem) MUST_USE;
+/* The INTERNAL one, or NULL. */
+const struct broker_listener *broker_listeners_internal(const struct broker_listeners *listeners);
 /* "host:port" or "[v6]:port" (http.listener). */
 enum err broker_listeners_parse_address(struct span text, char ret_host[BROKER_LISTENER_HOST_BYTES],
                                         uint16_t *ret_port) MUST_USE;

@@ -36,7 +36,7 @@ static const struct option_row rows[] = {
     /* ---- addresses ---- */
     ROW("listeners", listeners, LIST, "", 0, 0, "PLAINTEXT://127.0.0.1:9092", NULL, AT_START, ACTED_ON,
         "Addresses to listen on, NAME://host:port. An empty host means every address of the machine. INTERNAL is the "
-        "listener for traffic between nodes; it binds nothing until several nodes are supported."),
+        "listener for traffic between nodes: loopback or an address given explicitly; clients never use it."),
     ROW("advertised.listeners", advertised_listeners, LIST, "", 0, 0, NULL, NULL, AT_START, ACTED_ON,
         "Addresses that clients are told to connect to; the listeners themselves when not set."),
     ROW("listener.security.protocol.map", listener_security_protocol_map, LIST, "", 0, 0,
@@ -54,7 +54,9 @@ static const struct option_row rows[] = {
 
     /* ---- controller ---- */
     ROW("controller.quorum.voters", controller_quorum_voters, LIST, "", 0, 0, "", NULL, AT_START, ACTED_ON,
-        "Voters of the controller quorum, id@host:port. Empty: this node alone."),
+        "Controllers that vote, id@host:port of their INTERNAL listeners; the same on every node of the cluster, "
+        "brokers too. "
+        "Empty: this node alone."),
     ROW("controller.quorum.election.timeout.ms", controller_quorum_election_timeout_ms, INT, "ms", 50, 60000, "400",
         NULL, AT_START, ACTED_ON, "Silence of the active controller after which an election begins."),
     ROW("controller.quorum.heartbeat.ms", controller_quorum_heartbeat_ms, INT, "ms", 10, 10000, "80", NULL, AT_START,
@@ -66,9 +68,14 @@ static const struct option_row rows[] = {
     ROW("metadata.log.segment.bytes", metadata_log_segment_bytes, INT, "bytes", 1048576, 1073741824, "8388608", NULL,
         AT_START, ACTED_ON, "Size at which the metadata log begins a new file."),
     ROW("broker.session.timeout.ms", broker_session_timeout_ms, INT, "ms", 100, 3600000, "3000", NULL, AT_START,
-        NOT_YET, "Silence of a broker after which the controller fences it."),
+        ACTED_ON, "Silence of a broker after which the controller fences it."),
     ROW("broker.heartbeat.interval.ms", broker_heartbeat_interval_ms, INT, "ms", 10, 3600000, "500", NULL, AT_START,
-        NOT_YET, "How often a broker reports to the controller."),
+        ACTED_ON, "How often a broker reports to the controller."),
+    ROW("auto.leader.rebalance.enable", auto_leader_rebalance_enable, BOOL, "", 0, 0, "true", NULL, AT_START, ACTED_ON,
+        "Whether partitions go back to their preferred leaders when these are in sync again."),
+    ROW("leader.imbalance.check.interval.seconds", leader_imbalance_check_interval_seconds, INT, "s", 1, 1000000, "300",
+        NULL, AT_START, ACTED_ON,
+        "How often the active controller looks for partitions that their preferred leader could lead."),
 
     /* ---- threads and memory ---- */
     ROW("num.worker.threads", num_worker_threads, INT, "", 0, 256, "0", NULL, AT_START, ACTED_ON,
@@ -165,7 +172,7 @@ static const struct option_row rows[] = {
         "1000", NULL, AT_START, ACTED_ON, "Fetch sessions that the broker remembers."),
     ROW("max.request.partition.size.limit", max_request_partition_size_limit, INT, "", 1, 1000000, "2000", NULL,
         AT_START, ACTED_ON, "Partitions in one answer to DescribeTopicPartitions."),
-    ROW("replica.lag.time.max.ms", replica_lag_time_max_ms, LONG, "ms", 1, INT64_MAX, "30000", NULL, AT_START, NOT_YET,
+    ROW("replica.lag.time.max.ms", replica_lag_time_max_ms, LONG, "ms", 1, INT64_MAX, "30000", NULL, AT_START, ACTED_ON,
         "How long a follower may lag before it leaves the in-sync replicas."),
 
     /* ---- groups and transactions ---- */
@@ -225,27 +232,70 @@ static enum err refuse(struct option_problem *ret_problem, const char *text)
     return ERR_INVALID;
 }
 
-static enum err check_roles(const struct broker_options *options, struct option_problem *ret_problem)
+static bool has_role(const struct broker_options *options, const char *role)
 {
-    if (strstr(options->process_roles, "broker") == NULL || strstr(options->process_roles, "controller") == NULL) {
-        return refuse(ret_problem,
-                      "process.roles: a node is broker and controller at once as long as a cluster is one node; "
-                      "set process.roles=broker,controller");
+    return strstr(options->process_roles, role) != NULL;
+}
+
+bool broker_options_is_broker(const struct broker_options *options)
+{
+    return has_role(options, "broker");
+}
+
+bool broker_options_is_controller(const struct broker_options *options)
+{
+    return has_role(options, "controller");
+}
+
+/* Whether the list names this node, and how many it names. Its exact form is the controller's matter. */
+static bool names_node(const char *voters, int32_t node_id, unsigned *ret_count)
+{
+    bool is_named = false;
+    *ret_count = 0;
+    for (const char *at = voters; *at != '\0';) {
+        char *end = NULL;
+        long id = strtol(at, &end, 10);
+        is_named = is_named || (end != at && *end == '@' && id == node_id);
+        (*ret_count)++;
+        at = strchr(at, ',');
+        if (at == NULL) {
+            break;
+        }
+        at += 1;
     }
-    if (strchr(options->controller_quorum_voters, ',') != NULL) {
-        return refuse(ret_problem,
-                      "controller.quorum.voters: a quorum of several nodes does not exist yet; name this node "
-                      "alone, or nobody");
+    return is_named;
+}
+
+/* What would only show later, or never, when the roles, the voters and the listeners do not fit together. */
+static enum err check_roles(const struct broker_options *options, const struct broker_listeners *listeners,
+                            struct option_problem *ret_problem)
+{
+    unsigned voter_count = 0;
+    bool is_voter = names_node(options->controller_quorum_voters, options->node_id, &voter_count);
+    bool is_controller = broker_options_is_controller(options);
+    bool is_broker = broker_options_is_broker(options);
+    if (!is_broker && !is_controller) {
+        return refuse(ret_problem, "process.roles is empty; set broker, controller or both");
     }
-    /* Before a directory is made or locked; the form of the rest is the controller's matter. */
-    char *end = NULL;
-    long voter_id = strtol(options->controller_quorum_voters, &end, 10);
-    if (*end == '@' && voter_id != options->node_id) {
-        (void)snprintf(ret_problem->text, sizeof(ret_problem->text),
-                       "controller.quorum.voters names node %ld, but this is node %d: a node whose controller runs "
-                       "elsewhere arrives with the next release; name this node, or leave it unset",
-                       voter_id, options->node_id);
-        return ERR_UNSUPPORTED;
+    if (!is_controller && voter_count == 0) {
+        return refuse(ret_problem,
+                      "controller.quorum.voters is empty, but this node is no controller: name the controllers of its "
+                      "cluster, as in controller.quorum.voters=1@host:9093");
+    }
+    if (!is_controller && is_voter) {
+        (void)snprintf(
+            ret_problem->text, sizeof(ret_problem->text),
+            "controller.quorum.voters names node %d, but process.roles of this node has no controller; add it, or "
+            "take the node off the list",
+            options->node_id);
+        return ERR_INVALID;
+    }
+    bool needs_internal = voter_count > 1 || !is_controller || !is_broker;
+    if (needs_internal && broker_listeners_internal(listeners) == NULL) {
+        return refuse(
+            ret_problem,
+            "listeners has no INTERNAL address, on which the nodes of a cluster talk to each other; add one, as "
+            "in listeners=PLAINTEXT://127.0.0.1:9092,INTERNAL://127.0.0.1:9093");
     }
     return ERR_OK;
 }
@@ -253,9 +303,9 @@ static enum err check_roles(const struct broker_options *options, struct option_
 enum err broker_options_check(const struct broker_options *options, struct option_problem *ret_problem)
 {
     struct broker_listeners listeners;
-    enum err err = check_roles(options, ret_problem);
+    enum err err = broker_listeners_parse(options, &listeners, ret_problem);
     if (err == ERR_OK) {
-        err = broker_listeners_parse(options, &listeners, ret_problem);
+        err = check_roles(options, &listeners, ret_problem);
     }
     if (err != ERR_OK) {
         return err;

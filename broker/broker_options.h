@@ -36,6 +36,8 @@ struct broker_options {
     int32_t metadata_log_segment_bytes;
     int32_t broker_session_timeout_ms;
     int32_t broker_heartbeat_interval_ms;
+    bool auto_leader_rebalance_enable;
+    int32_t leader_imbalance_check_interval_seconds;
     /* threads and memory */
     int32_t num_worker_threads;
     int64_t memory_limit;
@@ -107,5 +109,9 @@ void broker_options_init(struct broker_options *options);
 void broker_options_done(struct broker_options *options);
 /* What the rows alone can't tell: roles, listeners, limits that depend on each other, what this build does not do yet. */
 enum err broker_options_check(const struct broker_options *options, struct option_problem *ret_problem) MUST_USE;
+
+/* process.roles. */
+bool broker_options_is_broker(const struct broker_options *options);
+bool broker_options_is_controller(const struct broker_options *options);
 
 #endif

@@ -1,27 +1,52 @@
 /* The start, in the order that keeps its promises: what can be refused without a trace comes first (addresses, then locks and
- * identities of the directories), then the controller, then threads, then everything that waits for the metadata.
- * Clients that connect meanwhile wait in the listener and are served when the node is ready. */
+ * identities of the directories), then the controller, then the way to the controllers. Everything else waits until the cluster is
+ * known: at once for a node alone, after the formation or an answer of another node else (broker_join.c). */
 #include "broker/broker_internal.h"
 #include "broker/broker_metrics.h"
-#include "broker/meta/metadata_follow.h"
-#include "broker/meta/registration.h"
-#include "broker/replica/checkpointer.h"
 #include "broker/replica/log_dirs.h"
-#include "broker/replica/partition_set.h"
-#include "broker/replica/place_claims.h"
-#include "broker/replica/strays.h"
-#include "broker/worker.h"
 #include "common/check.h"
 #include "common/logger.h"
 #include "common/mem.h"
+#include "common/rpc/rpc_server.h"
 #include "common/seam/clock.h"
-#include "controller/controller.h"
+#include "controller/controller_client.h"
 
 #include <stdio.h>
 
 #define METADATA_DIR_NAME "__cluster_metadata"
 
 /* ---- addresses ---- */
+
+static void say_bind(const struct broker_listener *address, enum err err, struct option_problem *ret_problem)
+{
+    (void)snprintf(ret_problem->text, sizeof(ret_problem->text),
+                   "can't listen on %s:%u (listener %s): %s; free the address or choose another with listeners",
+                   address->host, (unsigned)address->port, address->name, err_text(err));
+}
+
+static void add_endpoint(struct broker *broker, const struct broker_listener *address, const struct net_address *bound)
+{
+    struct image_endpoint *endpoint = &broker->priv->endpoints[broker->priv->endpoint_count++];
+    endpoint->listener_name = span_text(address->name);
+    endpoint->host = span_text(address->advertised_host);
+    endpoint->port = address->advertised_port == 0 ? bound->port : address->advertised_port;
+    endpoint->security = IMAGE_PLAINTEXT;
+}
+
+static enum err bind_internal(struct broker *broker, const struct broker_listener *address,
+                              struct option_problem *ret_problem)
+{
+    struct broker_private *priv = broker->priv;
+    enum err err = rpc_server_new(broker->env, broker->home, address->host, address->port, &priv->internal);
+    if (err != ERR_OK) {
+        say_bind(address, err, ret_problem);
+        return err;
+    }
+    struct net_address bound;
+    rpc_server_address(priv->internal, &bound);
+    add_endpoint(broker, address, &bound);
+    return ERR_OK;
+}
 
 static enum err bind_one(struct broker *broker, size_t index, struct option_problem *ret_problem)
 {
@@ -38,39 +63,76 @@ static enum err bind_one(struct broker *broker, size_t index, struct option_prob
     };
     enum err err = listener_bind(&config, &priv->listeners[index]);
     if (err != ERR_OK) {
-        (void)snprintf(ret_problem->text, sizeof(ret_problem->text),
-                       "can't listen on %s:%u (listener %s): %s; free the address or choose another with listeners",
-                       address->host, (unsigned)address->port, address->name, err_text(err));
+        say_bind(address, err, ret_problem);
         return err;
     }
     struct net_address bound;
     listener_address(priv->listeners[index], &bound);
-    struct image_endpoint *endpoint = &priv->endpoints[priv->endpoint_count++];
-    endpoint->listener_name = span_text(address->name);
-    endpoint->host = span_text(address->advertised_host);
-    endpoint->port = address->advertised_port == 0 ? bound.port : address->advertised_port;
-    endpoint->security = IMAGE_PLAINTEXT;
+    add_endpoint(broker, address, &bound);
     return ERR_OK;
 }
 
 static enum err bind_addresses(struct broker *broker, struct option_problem *ret_problem)
 {
     struct broker_private *priv = broker->priv;
-    for (size_t i = 0; i < priv->addresses.count; i++) {
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < priv->addresses.count && err == ERR_OK; i++) {
         if (priv->addresses.items[i].is_internal) {
-            log_info(broker->env->logger, "broker", "listener_unused",
-                     "listener=INTERNAL why=\"one node has nobody to talk to: nothing is bound\"%s", "");
-            continue;
-        }
-        enum err err = bind_one(broker, i, ret_problem);
-        if (err != ERR_OK) {
-            return err;
+            err = bind_internal(broker, &priv->addresses.items[i], ret_problem);
+        } else if (broker_options_is_broker(broker->options)) {
+            err = bind_one(broker, i, ret_problem);
         }
     }
-    return ERR_OK;
+    return err;
 }
 
-/* ---- controller ---- */
+/* ---- who this node is ---- */
+
+static struct uuid directory_id(const struct broker *broker)
+{
+    if (broker->controller != NULL) {
+        return controller_directory_id(broker->controller);
+    }
+    return broker->log_dirs == NULL ? UUID_ZERO : log_dir_meta(broker->log_dirs->dirs[0])->directory_id;
+}
+
+void broker_hello(const struct broker *broker, struct rpc_hello *ret_hello)
+{
+    const struct broker_private *priv = broker->priv;
+    *ret_hello = (struct rpc_hello){
+        .node_id = broker->options->node_id,
+        .directory_id = directory_id(broker),
+        .incarnation_id = priv->incarnation_id,
+        .broker_epoch = atomic_load(&priv->broker_epoch),
+        .worker_count = broker_options_is_broker(broker->options) ? broker_worker_count(broker) : 0,
+    };
+    (void)snprintf(ret_hello->cluster_id, sizeof(ret_hello->cluster_id), "%s", priv->cluster_id);
+}
+
+void broker_renew_hello(struct broker *broker)
+{
+    if (broker->priv->internal != NULL) {
+        struct rpc_hello hello;
+        broker_hello(broker, &hello);
+        rpc_server_set_hello(broker->priv->internal, &hello);
+    }
+}
+
+/* ---- directories ---- */
+
+static enum err open_directories(struct broker *broker, struct option_problem *ret_problem)
+{
+    if (!broker_options_is_broker(broker->options)) {
+        return ERR_OK;
+    }
+    enum err err = log_dirs_open(broker->env, broker->options->log_dirs, &broker->log_dirs, ret_problem);
+    char known_cluster_id[LOG_DIR_CLUSTER_ID_BYTES];
+    if (err == ERR_OK && log_dirs_cluster_id(broker->log_dirs, known_cluster_id)) {
+        /* Before the controller writes to its log: directories that don't belong together stay as they are. */
+        err = log_dirs_check_identity(broker->log_dirs, known_cluster_id, broker->options->node_id, ret_problem);
+    }
+    return err;
+}
 
 static char *metadata_dir(const struct broker *broker)
 {
@@ -78,24 +140,55 @@ static char *metadata_dir(const struct broker *broker)
     if (options->metadata_log_dir != NULL) {
         return mem_strdup(options->metadata_log_dir);
     }
-    return mem_format("%s/%s", log_dir_path(broker->log_dirs->dirs[0]), METADATA_DIR_NAME);
+    if (broker->log_dirs != NULL) {
+        return mem_format("%s/%s", log_dir_path(broker->log_dirs->dirs[0]), METADATA_DIR_NAME);
+    }
+    size_t first_bytes = strcspn(options->log_dirs, ",");
+    return mem_format("%.*s/%s", (int)first_bytes, options->log_dirs, METADATA_DIR_NAME);
+}
+
+/* ---- controller ---- */
+
+/* Home: the metadata's disk has failed, or a rule of the consensus was broken. The reason was logged. */
+static void on_controller_failed(struct loop_task *task)
+{
+    struct broker *broker = CONTAINER_OF(task, struct broker_note, task)->broker;
+    broker_fail(broker, "the controller of this node can't go on: the line before says why");
+}
+
+/* On the controller's thread. */
+static void on_controller_fatal(void *ctx, const char *reason)
+{
+    struct broker *broker = ctx;
+    (void)reason;
+    if (!atomic_exchange(&broker->priv->is_controller_failed, true)) {
+        loop_post(broker->home, &broker->priv->controller_failed.task);
+    }
 }
 
 static enum err start_controller(struct broker *broker, struct option_problem *ret_problem)
 {
     const struct broker_options *options = broker->options;
+    if (!broker_options_is_controller(options)) {
+        return ERR_OK;
+    }
     char known_cluster_id[LOG_DIR_CLUSTER_ID_BYTES];
-    bool is_known = log_dirs_cluster_id(broker->log_dirs, known_cluster_id);
-    char *dir = metadata_dir(broker);
+    bool is_known = broker->log_dirs != NULL && log_dirs_cluster_id(broker->log_dirs, known_cluster_id);
     struct controller_options controller_options;
     controller_options_init(&controller_options);
+    broker->priv->metadata_dir = metadata_dir(broker);
     controller_options.node_id = options->node_id;
-    controller_options.is_broker = true;
-    controller_options.metadata_dir = dir;
+    controller_options.is_broker = broker_options_is_broker(options);
+    controller_options.metadata_dir = broker->priv->metadata_dir;
     controller_options.quorum_voters = options->controller_quorum_voters;
     controller_options.cluster_name = options->cluster_name;
     controller_options.known_cluster_id = is_known ? known_cluster_id : NULL;
     controller_options.known_cluster_dir = is_known ? log_dir_path(broker->log_dirs->dirs[0]) : NULL;
+    controller_options.server = broker->priv->internal;
+    controller_options.incarnation_id = broker->priv->incarnation_id;
+    controller_options.session_timeout_ms = (uint32_t)options->broker_session_timeout_ms;
+    controller_options.auto_rebalance = options->auto_leader_rebalance_enable;
+    controller_options.imbalance_check_ms = (uint32_t)options->leader_imbalance_check_interval_seconds * 1000;
     controller_options.election_timeout_ms = (uint32_t)options->controller_quorum_election_timeout_ms;
     controller_options.heartbeat_timeout_ms = (uint32_t)options->controller_quorum_heartbeat_ms;
     controller_options.snapshot_entries = (uint32_t)options->metadata_snapshot_entries;
@@ -106,243 +199,98 @@ static enum err start_controller(struct broker *broker, struct option_problem *r
     controller_options.min_insync_replicas = options->min_insync_replicas;
     controller_options.broker_options = broker_options_table();
     controller_options.metrics = broker->metrics;
-    broker->priv->metadata_dir = dir;
-    enum err err = controller_start(broker->env, &controller_options, &broker->controller, ret_problem);
-    if (err == ERR_OK) {
-        (void)snprintf(broker->priv->cluster_id, sizeof(broker->priv->cluster_id), "%s",
-                       controller_cluster_id(broker->controller));
-    }
-    return err;
+    controller_options.on_fatal = on_controller_fatal;
+    controller_options.on_fatal_ctx = broker;
+    return controller_start(broker->env, &controller_options, &broker->controller, ret_problem);
 }
 
-static enum err open_state(struct broker *broker, int64_t *ret_previous_epoch, struct option_problem *ret_problem)
+/* ---- the way to the controllers ---- */
+
+static void join(struct broker *broker)
 {
-    enum err err = log_dirs_open(broker->env, broker->options->log_dirs, &broker->log_dirs, ret_problem);
-    char known_cluster_id[LOG_DIR_CLUSTER_ID_BYTES];
-    if (err == ERR_OK && log_dirs_cluster_id(broker->log_dirs, known_cluster_id)) {
-        /* Before the controller writes to its log: directories that don't belong together stay as they are. */
-        err = log_dirs_check_identity(broker->log_dirs, known_cluster_id, broker->options->node_id, ret_problem);
+    struct option_problem problem = {.text = ""};
+    if (broker->priv->is_joined || broker_state(broker) != BROKER_STARTING) {
+        return;
     }
-    if (err == ERR_OK) {
-        err = start_controller(broker, ret_problem);
+    if (broker_join(broker, &problem) != ERR_OK) {
+        broker_fail(broker, problem.text);
+        return;
     }
-    if (err == ERR_OK) {
-        err = log_dirs_identify(broker->log_dirs, broker->priv->cluster_id, broker->options->node_id, ret_problem);
-    }
-    if (err != ERR_OK) {
-        return err;
-    }
-    broker->priv->strays = strays_find(broker->log_dirs, broker->env);
-    bool is_clean = log_dirs_take_clean_marks(broker->log_dirs, ret_previous_epoch);
-    log_info(broker->env->logger, "broker", "directories_open", "cluster_id=%s node_id=%d clean_stop=%s",
-             broker->priv->cluster_id, broker->options->node_id, is_clean ? "yes" : "no");
-    return ERR_OK;
+    broker_register(broker);
 }
 
-/* ---- workers ---- */
-
-static void on_applied(void *ctx, struct worker *worker, int64_t metadata_offset)
+static void on_cluster_id(void *ctx, const char *cluster_id)
 {
     struct broker *broker = ctx;
-    metadata_follow_on_applied(broker->metadata_follow, worker, metadata_offset);
+    (void)snprintf(broker->priv->cluster_id, sizeof(broker->priv->cluster_id), "%s", cluster_id);
+    broker_renew_hello(broker);
+    join(broker);
 }
 
-static void on_checkpoint_due(void *ctx, struct worker *worker)
+static void on_client_fatal(void *ctx, const char *sentence)
 {
-    struct broker *broker = ctx;
-    checkpointer_due(broker->priv->checkpointer, worker);
+    broker_fail(ctx, sentence);
 }
 
-static void on_partitions_stopped(void *ctx, struct worker *worker)
+static enum err make_client(struct broker *broker, struct option_problem *ret_problem)
 {
-    struct broker *broker = ctx;
-    loop_post(broker->home, &broker->priv->notes[worker->index].partitions_stopped.task);
-}
-
-/* Every worker puts its partitions of failed directories offline; the node ends when no directory is left. */
-struct dir_failure {
-    struct loop_task task;
-    struct worker *worker;
-};
-
-static void offline_failed_dirs(struct loop_task *task)
-{
-    struct dir_failure *failure = CONTAINER_OF(task, struct dir_failure, task);
-    struct log_dirs *dirs = failure->worker->broker->log_dirs;
-    for (size_t i = 0; i < dirs->dir_count; i++) {
-        if (log_dir_is_failed(dirs->dirs[i])) {
-            partition_set_dir_failed(failure->worker->partitions, dirs->dirs[i]);
-        }
-    }
-    mem_free(failure);
-}
-
-static void on_dir_failed_home(struct loop_task *task)
-{
-    struct broker *broker = CONTAINER_OF(task, struct broker_note, task)->broker;
-    atomic_store(&broker->priv->is_dir_failure_posted, false);
-    for (unsigned i = 0; i < broker->worker_count; i++) {
-        struct dir_failure *failure = MEM_NEW(struct dir_failure);
-        failure->task.run = offline_failed_dirs;
-        failure->worker = broker->workers[i];
-        loop_post(broker->workers[i]->loop, &failure->task);
-    }
-    if (log_dirs_all_failed(broker->log_dirs)) {
-        broker_fail(broker, "every log directory has failed: mend the disks and start again");
-    }
-}
-
-static void on_dir_failed(void *ctx, struct worker *worker, struct log_dir *dir)
-{
-    struct broker *broker = ctx;
-    (void)worker;
-    (void)dir;
-    if (!atomic_exchange(&broker->priv->is_dir_failure_posted, true)) {
-        loop_post(broker->home, &broker->priv->dir_failed.task);
-    }
-}
-
-static void set_limits(struct broker *broker)
-{
-    const struct broker_options *options = broker->options;
-    struct broker_private *priv = broker->priv;
-    size_t memory_bytes = (size_t)options->memory_limit;
-    if (options->queued_max_request_bytes >= 0 && (size_t)options->queued_max_request_bytes < memory_bytes) {
-        memory_bytes = (size_t)options->queued_max_request_bytes;
-    }
-    priv->limits = (struct connection_limits){
-        .request_bytes_max = (size_t)options->socket_request_max_bytes,
-        .request_bytes_max_unauthenticated = BROKER_UNAUTHENTICATED_BYTES,
-        .requests_in_flight_max = BROKER_REQUESTS_IN_FLIGHT,
-        .idle_us = (uint64_t)options->connections_max_idle_ms * 1000,
-        .read_stall_us = BROKER_READ_STALL_US,
-        .write_stall_us = BROKER_WRITE_STALL_US,
-        .handshake_us = BROKER_HANDSHAKE_US,
-        .drain_us = BROKER_DRAIN_US,
-    };
-    memory_budget_init(&priv->budget, memory_bytes, broker->worker_count);
-}
-
-static enum err make_workers(struct broker *broker, struct option_problem *ret_problem)
-{
-    struct broker_private *priv = broker->priv;
-    unsigned count = broker->options->num_worker_threads > 0 ? (unsigned)broker->options->num_worker_threads
-                                                             : runtime_cpu_count(broker->env->runtime);
-    broker->worker_count = count;
-    broker->workers = mem_array(count, sizeof(broker->workers[0]));
-    priv->sets = mem_array(count, sizeof(priv->sets[0]));
-    priv->loops = mem_array(count, sizeof(priv->loops[0]));
-    priv->notes = mem_array(count, sizeof(priv->notes[0]));
-    set_limits(broker);
-    priv->places = place_claims_new(broker->home);
-    struct partition_set_options partition_options = {
-        .broker_id = broker->options->node_id,
-        .defaults = broker->options,
-        .places = priv->places,
-        .on_applied = on_applied,
-        .on_stopped = on_partitions_stopped,
-        .on_dir_failed = on_dir_failed,
-        .on_checkpoint_due = on_checkpoint_due,
+    struct controller_client_config config = {
+        .env = broker->env,
+        .home = broker->home,
+        .local = broker->controller,
         .ctx = broker,
+        .on_cluster_id = on_cluster_id,
+        .on_fatal = on_client_fatal,
     };
-    for (unsigned i = 0; i < count; i++) {
-        struct worker_config config = {.broker = broker,
-                                       .index = i,
-                                       .worker_count = count,
-                                       .budget = &priv->budget,
-                                       .limits = &priv->limits,
-                                       .partition_options = &partition_options};
-        enum err err = worker_new(&config, &broker->workers[i]);
+    struct controller_voter voters[CONTROLLER_VOTERS_MAX];
+    struct span list = span_text(broker->options->controller_quorum_voters);
+    if (list.bytes > 0) {
+        enum err err = controller_voters_parse(list, voters, &config.voter_count, ret_problem);
         if (err != ERR_OK) {
-            (void)snprintf(ret_problem->text, sizeof(ret_problem->text), "can't make worker thread %u of %u: %s", i + 1,
-                           count, err_text(err));
             return err;
         }
-        priv->sets[i] = broker->workers[i]->connections;
-        priv->loops[i] = broker->workers[i]->loop;
     }
+    config.voters = voters;
+    broker_hello(broker, &config.hello);
+    broker->controller_client = controller_client_new(&config);
     return ERR_OK;
-}
-
-/* ---- joining the cluster ---- */
-
-static void on_registered(void *ctx)
-{
-    struct broker *broker = ctx;
-    struct broker_private *priv = broker->priv;
-    priv->is_registering = false;
-    if (broker_state(broker) == BROKER_STOPPING) {
-        broker_begin_stop(broker); /* asked to stop meanwhile */
-        return;
-    }
-    (void)strays_set_aside(priv->strays, metadata_follow_image(broker->metadata_follow), broker->options->node_id);
-    strays_free(priv->strays);
-    priv->strays = NULL;
-    struct listener_targets targets = {
-        .admission = priv->admission, .sets = priv->sets, .loops = priv->loops, .metrics = priv->home_metrics};
-    for (size_t i = 0; i < BROKER_LISTENERS_MAX; i++) {
-        if (priv->listeners[i] != NULL) {
-            listener_open(priv->listeners[i], &targets);
-        }
-    }
-    broker_set_state(broker, BROKER_READY);
-    log_info(broker->env->logger, "broker", "ready",
-             "cluster_id=%s node_id=%d broker_epoch=%lld workers=%u start_ms=%llu", priv->cluster_id,
-             broker->options->node_id, (long long)registration_broker_epoch(priv->registration), broker->worker_count,
-             (unsigned long long)(clock_mono_us(broker->env->clock) - priv->start_us) / 1000);
-    priv->on_ready(priv->events_ctx);
-}
-
-static void on_registration_failed(void *ctx, enum err err, const char *message)
-{
-    struct broker *broker = ctx;
-    (void)err;
-    broker->priv->is_registering = false;
-    if (broker_state(broker) == BROKER_STOPPING) {
-        broker_begin_stop(broker);
-        return;
-    }
-    broker_fail(broker, message);
-}
-
-static void join_cluster(struct broker *broker, int64_t previous_epoch)
-{
-    struct broker_private *priv = broker->priv;
-    struct registration_facts facts = {
-        .previous_epoch = previous_epoch, .endpoints = priv->endpoints, .endpoint_count = priv->endpoint_count};
-    struct registration_events events = {
-        .on_registered = on_registered, .on_failed = on_registration_failed, .ctx = broker};
-    priv->registration = registration_new(broker, broker->metadata_follow);
-    priv->is_registering = true;
-    registration_start(priv->registration, &facts, &events);
 }
 
 static enum err start_parts(struct broker *broker, struct option_problem *ret_problem)
 {
     struct broker_private *priv = broker->priv;
-    int64_t previous_epoch = -1;
     enum err err = broker_listeners_parse(broker->options, &priv->addresses, ret_problem);
     if (err == ERR_OK) {
         err = bind_addresses(broker, ret_problem);
     }
     if (err == ERR_OK) {
-        err = open_state(broker, &previous_epoch, ret_problem);
+        err = open_directories(broker, ret_problem);
     }
     if (err == ERR_OK) {
-        err = make_workers(broker, ret_problem);
+        err = start_controller(broker, ret_problem);
+    }
+    if (err == ERR_OK) {
+        err = make_client(broker, ret_problem);
     }
     if (err != ERR_OK) {
         return err;
     }
-    priv->admission = admission_new(broker->home, broker->worker_count, (size_t)broker->options->max_connections,
-                                    (size_t)broker->options->max_connections_per_ip);
-    priv->checkpointer = checkpointer_new(broker);
-    broker->metadata_follow = metadata_follow_new(broker);
-    for (unsigned i = 0; i < broker->worker_count; i++) {
-        worker_start(broker->workers[i]);
+    const char *cluster_id = broker->controller == NULL ? "" : controller_cluster_id(broker->controller);
+    (void)snprintf(priv->cluster_id, sizeof(priv->cluster_id), "%s", cluster_id);
+    broker_renew_hello(broker);
+    if (cluster_id[0] != '\0') {
+        err = broker_join(broker, ret_problem);
+    } else {
+        log_info(broker->env->logger, "broker", "waiting_for_cluster", "node_id=%d voters=%s", broker->options->node_id,
+                 broker->options->controller_quorum_voters);
     }
-    join_cluster(broker, previous_epoch);
-    return ERR_OK;
+    if (err == ERR_OK) {
+        controller_client_start(broker->controller_client);
+    }
+    if (err == ERR_OK && priv->is_joined) {
+        broker_register(broker);
+    }
+    return err;
 }
 
 enum err broker_start(struct broker *broker, broker_event_fn on_ready, broker_event_fn on_failed, void *ctx,
@@ -354,8 +302,9 @@ enum err broker_start(struct broker *broker, broker_event_fn on_ready, broker_ev
     priv->on_ready = on_ready;
     priv->on_failed = on_failed;
     priv->events_ctx = ctx;
-    priv->home_metrics = metric_set_new(broker->metrics, broker_metrics_table());
-    priv->dir_failed = (struct broker_note){.task = {.run = on_dir_failed_home}, .broker = broker};
+    atomic_store(&priv->broker_epoch, -1);
+    priv->incarnation_id = uuid_random(broker->env->rng);
+    priv->controller_failed = (struct broker_note){.task = {.run = on_controller_failed}, .broker = broker};
     enum err err = start_parts(broker, ret_problem);
     if (err != ERR_OK) {
         if (broker->controller != NULL) {
@@ -365,43 +314,4 @@ enum err broker_start(struct broker *broker, broker_event_fn on_ready, broker_ev
         broker_set_state(broker, BROKER_NEW);
     }
     return err;
-}
-
-void broker_unmake(struct broker *broker)
-{
-    struct broker_private *priv = broker->priv;
-    for (size_t i = 0; i < BROKER_LISTENERS_MAX; i++) {
-        listener_close(priv->listeners[i]);
-        priv->listeners[i] = NULL;
-    }
-    for (unsigned i = 0; i < broker->worker_count; i++) {
-        worker_free(broker->workers[i]);
-    }
-    registration_free(priv->registration);
-    metadata_follow_free(broker->metadata_follow);
-    checkpointer_free(priv->checkpointer);
-    place_claims_free(priv->places);
-    strays_free(priv->strays);
-    controller_free(broker->controller);
-    if (broker->worker_count > 0) {
-        memory_budget_done(&priv->budget);
-    }
-    log_dirs_close(broker->log_dirs);
-    admission_free(priv->admission);
-    if (priv->home_metrics != NULL) {
-        metric_set_free(broker->metrics, priv->home_metrics);
-    }
-    mem_free(broker->workers);
-    mem_free(priv->sets);
-    mem_free(priv->loops);
-    mem_free(priv->notes);
-    mem_free(priv->metadata_dir);
-    enum broker_state state = broker_state(broker);
-    *priv = (struct broker_private){0};
-    atomic_init(&priv->state, state);
-    broker->workers = NULL;
-    broker->worker_count = 0;
-    broker->log_dirs = NULL;
-    broker->controller = NULL;
-    broker->metadata_follow = NULL;
 }

@@ -9,7 +9,9 @@
 #include "broker/broker_metrics.h"
 #include "broker/net/connection_set.h"
 #include "broker/replica/partition_set.h"
-#include "common/big_endian.h"
+#include "broker/stream/stream_client.h"
+#include "broker/stream/stream_lane.h"
+#include "broker/stream/stream_server.h"
 #include "common/check.h"
 #include "common/mem.h"
 #include "controller/image.h"
@@ -24,6 +26,8 @@ static void step(void *ctx)
 {
     struct worker *worker = ctx;
     partition_set_step(worker->partitions);
+    stream_server_step(worker->stream_server);
+    stream_client_step(worker->stream_client);
     connection_set_write(worker->connections);
 }
 
@@ -82,6 +86,8 @@ enum err worker_new(const struct worker_config *config, struct worker **ret_work
     make_connections(worker, config);
     struct partition_set_options options = *config->partition_options;
     options.files_max = WORKER_FILES_MAX;
+    worker->stream_server = stream_server_new(worker);
+    worker->stream_client = stream_client_new(worker);
     worker->partitions = partition_set_new(worker, env, broker->log_dirs, &options);
     worker->fetch_sessions =
         fetch_session_cache_new(env->rng, config->index, config->worker_count, session_slots(config));
@@ -114,6 +120,8 @@ void worker_free(struct worker *worker)
     }
     producer_ids_free(worker->producer_ids);
     fetch_session_cache_free(worker->fetch_sessions);
+    stream_client_free(worker->stream_client);
+    stream_server_free(worker->stream_server);
     partition_set_free(worker->partitions);
     connection_set_free(worker->connections);
     if (worker->image != NULL) {
@@ -128,6 +136,5 @@ void worker_free(struct worker *worker)
 struct worker *worker_of_partition(struct broker *broker, struct uuid topic_id, int32_t partition_index)
 {
     CHECK(partition_index >= 0);
-    uint64_t hash = be64_get(topic_id.bytes) ^ be64_get(topic_id.bytes + 8);
-    return broker->workers[(hash + (uint64_t)partition_index) % broker->worker_count];
+    return broker->workers[stream_lane_hash(topic_id, partition_index, broker->worker_count)];
 }

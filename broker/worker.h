@@ -4,7 +4,8 @@
  *              1. partitions take completions (syncs, reads), advance counted ends and high watermarks
  *              2. waiting produces and fetches complete
  *              3. new dirty logs are handed to the sync groups (one job in flight per group)
- *              4. connections write their sockets
+ *              4. streams send what partitions have for other brokers: records, marks, acknowledgements
+ *              5. connections write their sockets
  * Ownership: owned by the broker; lives from broker_start to broker_stop.
  * Threads:   everything in it belongs to its own loop's thread, except what other threads hand over with loop_post.
  * Source:    design.md 5, ADR-0005, docs/threads.md.
@@ -25,6 +26,8 @@ struct metric_set;
 struct partition_set;
 struct partition_set_options;
 struct producer_ids;
+struct stream_client;
+struct stream_server;
 
 struct worker {
     struct broker *broker;
@@ -33,6 +36,8 @@ struct worker {
     const struct image *image;                  /* a reference of its own: the metadata as this worker last heard */
     struct connection_set *connections;         /* broker/net/connection_set.h */
     struct partition_set *partitions;           /* broker/replica/partition_set.h */
+    struct stream_server *stream_server;        /* broker/stream/stream_server.h: streams to followers */
+    struct stream_client *stream_client;        /* broker/stream/stream_client.h: streams from leaders */
     struct fetch_session_cache *fetch_sessions; /* broker/api/fetch_session.h: those whose home this worker is */
     struct producer_ids *producer_ids;          /* broker/api/producer_ids.h */
     struct metric_set *metrics;                 /* rows of broker/broker_metrics.h */

@@ -8,7 +8,7 @@
 #include "broker/meta/metadata_follow.h"
 #include "broker/worker.h"
 #include "common/check.h"
-#include "controller/controller.h"
+#include "controller/controller_client.h"
 #include "proto/api/api_table.h"
 
 struct forward {
@@ -61,5 +61,5 @@ void handle_forward(struct request *request)
                   .host = span_text(request->context.client.host),
                   .listener_name = span_text(request->context.listener_name)},
     };
-    controller_submit(request->worker->broker->controller, &forward->call);
+    controller_client_submit(request->worker->broker->controller_client, &forward->call);
 }

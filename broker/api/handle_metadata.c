@@ -11,7 +11,7 @@
 #include "broker/meta/metadata_follow.h"
 #include "broker/worker.h"
 #include "common/check.h"
-#include "controller/controller.h"
+#include "controller/controller_client.h"
 #include "proto/kmsg/metadata.h"
 #include "proto/wire/error_code.h"
 
@@ -285,7 +285,7 @@ static bool metadata_create_missing(struct metadata_answer *answer)
                         .name_count = answer->missing_count,
                         .ret_error_codes = answer->missing_errors},
     };
-    controller_submit(broker->controller, &answer->creation);
+    controller_client_submit(broker->controller_client, &answer->creation);
     return true;
 }
 

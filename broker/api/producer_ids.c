@@ -4,6 +4,7 @@
 #include "broker/worker.h"
 #include "common/check.h"
 #include "common/mem.h"
+#include "controller/controller_client.h"
 
 #include <utlist.h>
 
@@ -50,7 +51,7 @@ static void producer_ids_ask(struct producer_ids *ids)
         .on_done = producer_ids_answered,
         .producer_ids = {.broker_id = broker->options->node_id, .broker_epoch = self == NULL ? -1 : self->epoch},
     };
-    controller_submit(broker->controller, &ids->request);
+    controller_client_submit(broker->controller_client, &ids->request);
 }
 
 struct producer_ids *producer_ids_new(struct worker *worker)

@@ -2,9 +2,10 @@
 
 #include "broker/broker.h"
 #include "broker/replica/partition_set.h"
+#include "broker/stream/stream_client.h"
 #include "broker/worker.h"
 #include "common/mem.h"
-#include "controller/controller.h"
+#include "controller/controller_client.h"
 
 #include <stdatomic.h>
 #include <utlist.h>
@@ -37,6 +38,8 @@ struct metadata_follow {
     struct metadata_note *notes;
     struct metadata_wait *waits;
     _Atomic int64_t applied_offset;
+    bool is_subscribed;
+    bool is_stopped; /* nothing will be applied any more: nobody waits */
     void (*stop_done)(void *ctx);
     void *stop_ctx;
 };
@@ -60,6 +63,7 @@ static void metadata_deliver(struct loop_task *task)
         image_unref(old);
     }
     partition_set_apply(worker->partitions, worker->image, delta);
+    stream_client_metadata(worker->stream_client, worker->image, delta);
     metadata_change_unref(delivery->change);
     mem_free(delivery);
 }
@@ -99,7 +103,7 @@ static void metadata_release_waits(struct metadata_follow *follow)
     struct metadata_wait *wait = NULL;
     struct metadata_wait *next = NULL;
     LL_FOREACH_SAFE (follow->waits, wait, next) {
-        if (wait->offset <= applied_offset) {
+        if (wait->offset <= applied_offset || follow->is_stopped) {
             LL_DELETE(follow->waits, wait);
             metadata_wait_release(wait);
         }
@@ -147,7 +151,7 @@ static void metadata_wait_on_home(struct loop_task *task)
 {
     struct metadata_wait *wait = CONTAINER_OF(task, struct metadata_wait, task);
     struct metadata_follow *follow = wait->follow;
-    if (wait->offset <= atomic_load(&follow->applied_offset)) {
+    if (wait->offset <= atomic_load(&follow->applied_offset) || follow->is_stopped) {
         metadata_wait_release(wait);
     } else {
         LL_APPEND(follow->waits, wait);
@@ -188,12 +192,15 @@ void metadata_follow_start(struct metadata_follow *follow)
     follow->subscription.loop = follow->broker->home;
     follow->subscription.on_publish = metadata_on_publish;
     follow->subscription.ctx = follow;
-    controller_subscribe(follow->broker->controller, &follow->subscription);
+    follow->is_subscribed = true;
+    controller_client_subscribe(follow->broker->controller_client, &follow->subscription);
 }
 
 static void metadata_on_unsubscribed(void *ctx)
 {
     struct metadata_follow *follow = ctx;
+    follow->is_stopped = true;
+    metadata_release_waits(follow);
     follow->stop_done(follow->stop_ctx);
 }
 
@@ -202,7 +209,11 @@ void metadata_follow_stop(struct metadata_follow *follow, void (*done)(void *ctx
     follow->stop_done = done;
     follow->stop_ctx = ctx;
     follow->subscription.on_unsubscribed = metadata_on_unsubscribed;
-    controller_unsubscribe(&follow->subscription);
+    if (!follow->is_subscribed) {
+        metadata_on_unsubscribed(follow);
+        return;
+    }
+    controller_client_unsubscribe(follow->broker->controller_client, &follow->subscription);
 }
 
 void metadata_follow_free(struct metadata_follow *follow)

@@ -32,8 +32,8 @@ struct metadata_wait {
 struct metadata_follow *metadata_follow_new(struct broker *broker);
 /* Subscribes. The workers' loops run. */
 void metadata_follow_start(struct metadata_follow *follow);
-/* Unsubscribes; `done` runs on home. Waits that are not released by then never are: stop only when no request is left, or
- * release them by applying (the stop of the controller ends the requests that would wait). */
+/* Unsubscribes; `done` runs on home. Whoever still waits, or waits later, is released: what was answered has happened, only this node
+ * will not show it any more. Harmless when it was never started. */
 void metadata_follow_stop(struct metadata_follow *follow, void (*done)(void *ctx), void *ctx);
 /* After the workers have ended. */
 void metadata_follow_free(struct metadata_follow *follow);

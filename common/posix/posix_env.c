@@ -19,6 +19,8 @@
 
 #define POOL_THREADS_MIN 4
 #define RESOLVE_THREADS 2
+#define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
+#define BOOT_ID_BYTES 64
 #define FILE_DESCRIPTORS_KEPT_MAX 4096 /* at most a quarter of the limit, and this, is kept for files */
 #define DESCRIPTORS_MAX (1 << 20)      /* enough for every limit of ours, whatever the system would allow */
 
@@ -31,6 +33,7 @@ struct posix_parts {
     struct posix_runtime *runtime;
     struct posix_fs *fs;
     struct posix_net *net;
+    char boot_id[BOOT_ID_BYTES];
 };
 
 static uint64_t posix_mono_us(struct clock *clock)
@@ -117,6 +120,23 @@ static void memory_prepare(void)
     (void)mallopt(M_TOP_PAD, MALLOC_GROW_BYTES);
 }
 
+/* The kernel's name for the time since it was started; empty when it does not tell. */
+static void read_boot_id(struct fs *fs, char *ret_text, size_t ret_bytes)
+{
+    struct file *file = NULL;
+    size_t read_bytes = 0;
+    if (fs_open(fs, BOOT_ID_PATH, FS_OPEN_READ, &file) == ERR_OK) {
+        if (file_pread(file, ret_text, ret_bytes - 1, 0, &read_bytes) != ERR_OK) {
+            read_bytes = 0;
+        }
+        file_unref(file);
+    }
+    while (read_bytes > 0 && ret_text[read_bytes - 1] == '\n') {
+        read_bytes--;
+    }
+    ret_text[read_bytes] = '\0';
+}
+
 struct posix_env *posix_env_new(enum log_level level)
 {
     memory_prepare();
@@ -134,6 +154,7 @@ struct posix_env *posix_env_new(enum log_level level)
     parts->net = posix_net_new(parts->resolve_pool, &parts->logger, descriptors_prepare());
     struct posix_env *posix = MEM_NEW(struct posix_env);
     posix->parts = parts;
+    read_boot_id(posix_fs_get(parts->fs), parts->boot_id, sizeof(parts->boot_id));
     posix->env = (struct env){
         .clock = &parts->clock,
         .rng = &parts->rng,
@@ -141,6 +162,7 @@ struct posix_env *posix_env_new(enum log_level level)
         .net = posix_net_get(parts->net),
         .runtime = posix_runtime_get(parts->runtime),
         .logger = &parts->logger,
+        .boot_id = parts->boot_id,
     };
     return posix;
 }

@@ -83,7 +83,7 @@ def place(folder):
     (["--set", "listeners=PLAINTEXT://127.0.0.1:0,PLAINTEXT://127.0.0.1:0"], r"the name PLAINTEXT is used twice"),
     (["--set", "listeners=PLAINTEXT://no.such.host.invalid:9092"], r"no.such.host.invalid:9092 .* can't be resolved"),
     (["--set", "log.durability=maybe"], r'log.durability is "maybe", but it must be one of: synced,cached'),
-    (["--set", "process.roles=broker"], r"process.roles: .* set process.roles=broker,controller"),
+    (["--set", "process.roles=broker"], r"controller.quorum.voters is empty, but this node is no controller"),
     (["--set", "http.listener=127.0.0.1:x"], r"http.listener must be host:port"),
     (["--set", "log.dirs="], r"log.dirs is empty; name at least one directory"),
 ], ids=lambda value: "-".join(value) if isinstance(value, list) else "")

@@ -97,8 +97,10 @@ static void contradictions_are_refused(void **state)
         {"advertised.listeners", "PLAINTEXT://:1", "is not NAME://host:port"},
         {"listener.security.protocol.map", "PLAINTEXT:SSL", "SSL of listener PLAINTEXT does not exist yet"},
         {"http.listener", "8080", "must be host:port"},
-        {"process.roles", "broker", "set process.roles=broker,controller"},
-        {"controller.quorum.voters", "1@a:1,2@b:2", "does not exist yet"},
+        {"process.roles", "", "set broker, controller or both"},
+        {"process.roles", "broker", "name the controllers of its cluster"},
+        {"process.roles", "controller", "has no INTERNAL address"},
+        {"controller.quorum.voters", "1@a:1,2@b:2", "has no INTERNAL address"},
         {"log.dirs", "", "log.dirs is empty"},
         {"memory.limit", "1048576", "smaller than socket.request.max.bytes"},
     };
@@ -115,6 +117,34 @@ static void contradictions_are_refused(void **state)
     }
 }
 
+/* What a node of a cluster is given: brokers alone, controllers alone, both. */
+static void roles_fit_voters(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *roles, *voters, *listeners, *says;
+    } cases[] = {
+        {"broker,controller", "1@a:1,2@b:2,3@c:3", "PLAINTEXT://127.0.0.1:1,INTERNAL://127.0.0.1:2", NULL},
+        {"broker", "4@a:1", "PLAINTEXT://127.0.0.1:1,INTERNAL://127.0.0.1:2", NULL},
+        {"controller", "1@a:1,2@b:2,3@c:3", "INTERNAL://127.0.0.1:2", NULL},
+        {"controller", "2@b:2", "INTERNAL://127.0.0.1:2", NULL}, /* a voter to be admitted */
+        {"broker", "1@a:1", "PLAINTEXT://127.0.0.1:1,INTERNAL://127.0.0.1:2", "has no controller"},
+        {"broker", "4@a:1", "PLAINTEXT://127.0.0.1:1", "has no INTERNAL address"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct broker_options options;
+        struct option_problem problem = {.text = ""};
+        broker_options_init(&options);
+        set(&options, "process.roles", cases[i].roles);
+        set(&options, "controller.quorum.voters", cases[i].voters);
+        set(&options, "listeners", cases[i].listeners);
+        enum err err = broker_options_check(&options, &problem);
+        assert_int_equal(err, cases[i].says == NULL ? ERR_OK : ERR_INVALID);
+        assert_true(cases[i].says == NULL || strstr(problem.text, cases[i].says) != NULL);
+        broker_options_done(&options);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +152,7 @@ int main(void)
         cmocka_unit_test(defaults_are_a_complete_node),
         cmocka_unit_test(listeners_are_parsed),
         cmocka_unit_test(contradictions_are_refused),
+        cmocka_unit_test(roles_fit_voters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
