@@ -34,6 +34,11 @@ static void on_restart(struct loop_timer *event)
     if (machine->state == SIM_NODE_OFF) {
         sim_node_power_on(machine);
     }
+    if (machine->state == SIM_NODE_DEAD && target->wants_disk) {
+        target->wants_disk = false;
+        sim_node_replace_disk(machine);
+        cluster_nemesis_repair_disk(target);
+    }
     if (machine->state == SIM_NODE_DEAD) {
         cluster_node_boot(target->node);
     }
@@ -147,6 +152,7 @@ static bool hit(struct cluster_nemesis *nemesis, enum cluster_fault fault, struc
     case CLUSTER_FAULT_POWER_LOSS_RANDOM:
     case CLUSTER_FAULT_POWER_LOSS_ALL:
     case CLUSTER_FAULT_CRASH_IN_CALL:
+    case CLUSTER_FAULT_NEW_DISK:
         return cluster_nemesis_hit_power(nemesis, fault, target);
     case CLUSTER_FAULT_PAUSE:
         freeze(nemesis, target, cluster_nemesis_draw_us(nemesis, PAUSE_US_MOST));

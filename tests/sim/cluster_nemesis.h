@@ -5,7 +5,7 @@
  *            drawn time; some come in quick succession. A third of the kinds is switched off per seed (swarm testing).
  * Safety:    what topics promise is not exceeded: while a topic is cached, unsynced bytes are taken from one broker at a time, only
  *            when its partitions have all replicas in sync, and the next only after it is in sync again; never with a minimum
- *            of one. Synced topics and the quorum lose power as often as the seed likes, all at once too.
+ *            of one. The same holds, for all topics, of brokers that lose their disk. Synced topics and the quorum lose power as often as the seed likes, all at once too.
  * Liveness:  cluster_nemesis_heal ends all faults and boots all nodes; frozen ones go on by the time that it returns.
  * Threads:   one.
  * Source:    testing.md 1 and 10; correctness.md 1, note 1.
@@ -26,6 +26,7 @@
     X(CLUSTER_FAULT_POWER_LOSS_RANDOM, "power_loss_random")                                                            \
     X(CLUSTER_FAULT_POWER_LOSS_ALL, "power_loss_all")                                                                  \
     X(CLUSTER_FAULT_CRASH_IN_CALL, "crash_in_call")                                                                    \
+    X(CLUSTER_FAULT_NEW_DISK, "new_disk")                                                                              \
     X(CLUSTER_FAULT_PAUSE, "pause")                                                                                    \
     X(CLUSTER_FAULT_FREEZE, "freeze")                                                                                  \
     X(CLUSTER_FAULT_FREEZE_LEADER, "freeze_leader")                                                                    \
@@ -58,7 +59,9 @@ struct nemesis_node {
     struct loop_timer restart;
     struct loop_timer repair; /* of its disk */
     uint64_t frozen_until_us;
-    bool is_lossy; /* its unsynced bytes were taken, and it is not known to have copied them from others since */
+    bool wants_disk; /* it comes back with an empty one */
+    bool lost_disk;  /* lossy in all topics, not only in cached ones */
+    bool is_lossy;   /* its unsynced bytes were taken, and it is not known to have copied them from others since */
     uint64_t lossy_start_count; /* the process that lost them */
 };
 

@@ -41,58 +41,62 @@ void cluster_nemesis_hit_disk(struct cluster_nemesis *nemesis, enum cluster_faul
 
 /* ---- what may be lost ---- */
 
-static bool is_cached(const struct cluster_nemesis *nemesis, unsigned partition, unsigned *ret_min_insync)
+/* The partitions of the node that would miss what is lost (cached ones, or all) are whole and have a minimum above one. */
+static bool is_whole(const struct cluster_nemesis *nemesis, unsigned node, bool has_all)
 {
-    unsigned index = 0;
-    const struct cluster_plan_topic *topic = cluster_plan_topic_of(&nemesis->cluster->plan, partition, &index);
-    *ret_min_insync = topic->min_insync;
-    return topic->is_cached;
-}
-
-/* All its cached partitions are whole. */
-static bool is_whole(const struct cluster_nemesis *nemesis, unsigned node)
-{
-    for (unsigned i = 0; i < nemesis->cluster->plan.partition_count; i++) {
-        const struct meta_partition *partition = &nemesis->cluster->meta.partitions[i];
-        unsigned min_insync = 0;
-        if (!is_cached(nemesis, i, &min_insync) || (partition->replicas & (1u << node)) == 0) {
-            continue;
+    const struct cluster_world *cluster = nemesis->cluster;
+    for (unsigned i = 0; i < cluster->plan.partition_count; i++) {
+        const struct meta_partition *partition = &cluster->meta.partitions[i];
+        unsigned index = 0;
+        const struct cluster_plan_topic *topic = cluster_plan_topic_of(&cluster->plan, i, &index);
+        if (!partition->is_known) {
+            return false;
         }
-        if (min_insync < 2 || partition->isr != partition->replicas) {
+        bool is_concerned = (topic->is_cached || has_all) && (partition->replicas & (1u << node)) != 0;
+        if (is_concerned && (topic->min_insync < 2 || partition->isr != partition->replicas)) {
             return false;
         }
     }
     return true;
 }
 
-static bool may_lose(struct cluster_nemesis *nemesis, unsigned node)
+/* Nobody else still misses something. */
+static bool is_first(struct cluster_nemesis *nemesis)
 {
-    const struct cluster_world *cluster = nemesis->cluster;
-    if (!cluster->plan.nodes[node].is_broker || !cluster_plan_has_cached(&cluster->plan)) {
-        return true;
-    }
-    for (unsigned i = 0; i < cluster->plan.partition_count; i++) {
-        if (!cluster->meta.partitions[i].is_known) {
-            return false;
-        }
-    }
-    for (unsigned i = 0; i < cluster->plan.broker_count; i++) {
+    for (unsigned i = 0; i < nemesis->cluster->plan.broker_count; i++) {
         struct nemesis_node *other = &nemesis->nodes[i];
         bool is_back = other->node->is_ready && other->node->machine->start_count > other->lossy_start_count;
-        if (other->is_lossy && is_back && is_whole(nemesis, i)) {
+        if (other->is_lossy && is_back && is_whole(nemesis, i, other->lost_disk)) {
             other->is_lossy = false; /* it registered anew and is back in all its ISRs */
         }
         if (other->is_lossy) {
             return false;
         }
     }
-    return is_whole(nemesis, node);
+    return true;
+}
+
+static bool may_lose(struct cluster_nemesis *nemesis, unsigned node, bool has_all)
+{
+    const struct cluster_world *cluster = nemesis->cluster;
+    if (!cluster->plan.nodes[node].is_broker || (!has_all && !cluster_plan_has_cached(&cluster->plan))) {
+        return true;
+    }
+    return is_first(nemesis) && is_whole(nemesis, node, has_all);
+}
+
+static void set_lossy(struct nemesis_node *target, bool lost_disk)
+{
+    target->is_lossy = true;
+    target->lost_disk = lost_disk;
+    target->lossy_start_count = target->node->machine->start_count;
 }
 
 static void lose_power(struct cluster_nemesis *nemesis, struct nemesis_node *target, enum fs_sim_crash_mode mode)
 {
-    target->is_lossy = target->node->plan->is_broker && cluster_plan_has_cached(&nemesis->cluster->plan);
-    target->lossy_start_count = target->node->machine->start_count;
+    if (target->node->plan->is_broker && cluster_plan_has_cached(&nemesis->cluster->plan)) {
+        set_lossy(target, target->is_lossy && target->lost_disk);
+    }
     sim_node_power_loss(target->node->machine, mode);
 }
 
@@ -123,8 +127,19 @@ bool cluster_nemesis_hit_power(struct cluster_nemesis *nemesis, enum cluster_fau
         }
         return true;
     }
-    if (!may_lose(nemesis, target->node->index)) {
+    bool loses_disk = fault == CLUSTER_FAULT_NEW_DISK;
+    if (!may_lose(nemesis, target->node->index, loses_disk)) {
         return false;
+    }
+    if (loses_disk) {
+        /* A voter that lost its disk needs people: not here. */
+        if (target->node->plan->is_controller || !target->node->is_ready) {
+            return false;
+        }
+        target->wants_disk = true;
+        set_lossy(target, true);
+        sim_node_kill(target->node->machine);
+        return true;
     }
     lose_power(nemesis, target, fault == CLUSTER_FAULT_POWER_LOSS ? FS_SIM_CRASH_LOSE : FS_SIM_CRASH_RANDOM);
     return true;

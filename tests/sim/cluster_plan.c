@@ -84,6 +84,8 @@ static void draw_clients(struct cluster_plan *plan, struct prop *prop)
         producer->depth = 1 + (unsigned)prop_below(prop, 5);
         producer->value_bytes = value_bytes[prop_below(prop, ARRAY_COUNT(value_bytes))];
     }
+    static const uint64_t churns_us[] = {0, 1500000, 10000000};
+    plan->churn_us = churns_us[prop_below(prop, ARRAY_COUNT(churns_us))];
     plan->reader_count = 1 + (unsigned)prop_below(prop, CLUSTER_READERS_MAX);
 }
 
@@ -131,10 +133,11 @@ void cluster_plan_describe(const struct cluster_plan *plan, char *ret_text, size
     size_t bytes = (size_t)snprintf(
         ret_text, bytes_max,
         "brokers=%u controllers=%u combined=%s segment=%d index=%d snapshot=%d trailing=%d session_ms=%d lag_ms=%d "
-        "gap_s=%u readers=%u workers=",
+        "gap_s=%u churn_ms=%u readers=%u workers=",
         plan->broker_count, plan->controller_count, plan->is_combined ? "yes" : "no", plan->segment_bytes,
         plan->index_interval_bytes, plan->snapshot_entries, plan->trailing_entries, plan->session_timeout_ms,
-        (int)plan->lag_time_ms, (unsigned)(plan->gap_us_most / 1000000), plan->reader_count);
+        (int)plan->lag_time_ms, (unsigned)(plan->gap_us_most / 1000000), (unsigned)(plan->churn_us / 1000),
+        plan->reader_count);
     for (unsigned i = 0; i < plan->node_count && bytes < bytes_max; i++) {
         bytes += (size_t)snprintf(ret_text + bytes, bytes_max - bytes, "%d", plan->nodes[i].worker_count);
     }

@@ -63,6 +63,7 @@ struct cluster_plan {
     unsigned producer_count;
     struct cluster_plan_producer producers[CLUSTER_PRODUCERS_MAX];
     unsigned reader_count;
+    uint64_t churn_us; /* at most so long between two topics made or removed beside; 0: none are */
     /* settings of the nodes */
     int32_t segment_bytes;
     int32_t index_interval_bytes;

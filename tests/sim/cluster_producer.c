@@ -133,6 +133,13 @@ static void batch_acknowledged(struct producer_batch *batch, int64_t base_offset
     struct cluster_producer *producer = partition->producer;
     CHECK(batch == &partition->batches[partition->head] && partition->count > 0);
     if (producer->plan->is_promised) {
+        int64_t last_offset = base_offset + batch->record_count - 1;
+        if (base_offset >= 0 && !producer->options.is_exposed(producer->options.ctx, partition->index, last_offset)) {
+            cluster_verdict_violation(producer->options.verdict,
+                                      "R1: partition %u: offset %" PRId64
+                                      " is acknowledged, but no leader's high watermark has passed it",
+                                      partition->index, last_offset);
+        }
         cluster_history_acknowledged(producer->options.history, partition->index, producer->session,
                                      batch->first_number, batch->record_count, base_offset);
     }

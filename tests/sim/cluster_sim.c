@@ -3,7 +3,8 @@
  * read that is not committed or later gone; one leader per leader epoch; the same metadata everywhere; replicas alike (R1 to R4, R7, R8 of
  * correctness.md). After healing all replicas are in sync and everything under way comes home within L4's bound.
  *
- *     cluster_sim [--seeds N] [--seed S] [--seconds N] [--brokers N] [--controllers N] [--alone] [--twice N] [--require] [--log | --trace]
+ *     cluster_sim [--seeds N] [--seed S] [--seconds N] [--brokers N] [--controllers N] [--alone] [--twice N] [--require] [--stop-at-first]
+ *                 [--log | --trace]
  *
  * --log: the event log, to standard error; --trace: with every detail (turns, segments, calls of the disks), which changes nothing else.
  * --twice: the first N seeds are run twice, and must give the same log. --require: over all seeds the rare events must have happened
@@ -29,6 +30,7 @@ struct arguments {
     uint64_t seconds;
     uint64_t twice_count;
     bool is_required;
+    bool ends_at_first; /* violation */
     struct cluster_options options;
 };
 
@@ -187,6 +189,7 @@ static struct arguments arguments_parse(int count, char **texts)
                    !take_number(count, texts, &i, "--twice", &arguments.twice_count) &&
                    !take_flag(texts[i], "--alone", &limits->is_alone) &&
                    !take_flag(texts[i], "--require", &arguments.is_required) &&
+                   !take_flag(texts[i], "--stop-at-first", &arguments.ends_at_first) &&
                    !take_flag(texts[i], "--log", &arguments.options.is_logged) &&
                    !take_flag(texts[i], "--trace", &arguments.options.is_traced)) {
             fprintf(stderr,
@@ -205,7 +208,7 @@ int main(int argument_count, char **argument_texts)
            arguments.seed_count, arguments.seconds);
     struct cluster_totals totals = {0};
     uint64_t failed_count = 0;
-    for (uint64_t i = 0; i < arguments.seed_count; i++) {
+    for (uint64_t i = 0; i < arguments.seed_count && !(arguments.ends_at_first && failed_count > 0); i++) {
         bool is_twice = i < arguments.twice_count;
         failed_count += check_seed(&arguments, arguments.seed + i, is_twice, &totals) ? 0 : 1;
     }

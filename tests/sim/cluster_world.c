@@ -1,6 +1,7 @@
 #include "tests/sim/cluster_world.h"
 
 #include "common/mem.h"
+#include "tests/sim/cluster_churn.h"
 #include "tests/support/plain_mem.h"
 
 #include <stdio.h>
@@ -22,21 +23,30 @@ static void on_client_death(struct sim_node *machine)
     }
 }
 
+static void add_client(struct cluster_world *cluster, const char *name, const char *address)
+{
+    enum log_level level = cluster->world.trace.is_compact ? LOG_INFO : LOG_DEBUG;
+    struct sim_node *machine =
+        sim_node_new(&cluster->world, cluster->fabric,
+                     &(struct sim_node_options){.name = name, .address = address, .log_level = level});
+    machine->ctx = cluster;
+    machine->on_death = on_client_death;
+    cluster->clients[cluster->client_count++] = machine;
+}
+
 static void add_clients(struct cluster_world *cluster)
 {
-    static const char *const names[CLUSTER_CLIENTS_MAX] = {"p0", "p1", "p2", "r0", "r1"};
-    static const char *const addresses[CLUSTER_CLIENTS_MAX] = {"10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.1.4",
-                                                               "10.0.1.5"};
-    const struct cluster_plan *plan = &cluster->plan;
-    enum log_level level = cluster->world.trace.is_compact ? LOG_INFO : LOG_DEBUG;
-    for (unsigned i = 0; i < plan->producer_count + plan->reader_count; i++) {
-        unsigned name = i < plan->producer_count ? i : CLUSTER_PRODUCERS_MAX + i - plan->producer_count;
-        struct sim_node *machine = sim_node_new(
-            &cluster->world, cluster->fabric,
-            &(struct sim_node_options){.name = names[name], .address = addresses[name], .log_level = level});
-        machine->ctx = cluster;
-        machine->on_death = on_client_death;
-        cluster->clients[cluster->client_count++] = machine;
+    static const char *const producers[CLUSTER_PRODUCERS_MAX][2] = {
+        {"p0", "10.0.1.1"}, {"p1", "10.0.1.2"}, {"p2", "10.0.1.3"}};
+    static const char *const readers[CLUSTER_READERS_MAX][2] = {{"r0", "10.0.2.1"}, {"r1", "10.0.2.2"}};
+    for (unsigned i = 0; i < cluster->plan.producer_count; i++) {
+        add_client(cluster, producers[i][0], producers[i][1]);
+    }
+    for (unsigned i = 0; i < cluster->plan.reader_count; i++) {
+        add_client(cluster, readers[i][0], readers[i][1]);
+    }
+    if (cluster->plan.churn_us > 0) {
+        add_client(cluster, "churn", "10.0.3.1");
     }
 }
 
@@ -87,8 +97,10 @@ static void boot_client(struct sim_node *machine, void *ctx)
     for (unsigned i = 0; i < cluster->client_count; i++) {
         if (cluster->clients[i] == machine && i < producer_count) {
             cluster->producers[i] = cluster_producer_start(&machine->env, &cluster->script_options, i);
-        } else if (cluster->clients[i] == machine) {
+        } else if (cluster->clients[i] == machine && i < producer_count + cluster->plan.reader_count) {
             cluster->readers[i - producer_count] = cluster_reader_start(&machine->env, &cluster->script_options);
+        } else if (cluster->clients[i] == machine) {
+            (void)cluster_churn_start(&machine->env, &cluster->plan, &cluster->verdict);
         }
     }
 }

@@ -15,7 +15,7 @@
 #include "tests/sim/cluster_script.h"
 #include "tests/sim/sim_node.h"
 
-#define CLUSTER_CLIENTS_MAX (CLUSTER_PRODUCERS_MAX + CLUSTER_READERS_MAX)
+#define CLUSTER_CLIENTS_MAX (CLUSTER_PRODUCERS_MAX + CLUSTER_READERS_MAX + 1)
 
 struct cluster_world;
 
@@ -65,7 +65,7 @@ struct cluster_world {
     struct cluster_ledger ledger;
     struct cluster_meta meta;
     struct cluster_node nodes[CLUSTER_NODES_MAX];
-    unsigned client_count; /* producers, then readers */
+    unsigned client_count; /* producers, then readers, then one that makes metadata */
     struct sim_node *clients[CLUSTER_CLIENTS_MAX];
     struct cluster_script_options script_options;
     struct cluster_producer *producers[CLUSTER_PRODUCERS_MAX];

@@ -297,3 +297,22 @@ void quorum_cluster_transfer(struct quorum_cluster *cluster, struct quorum_slot 
     cluster->is_changing = true;
     quorum_process_call(leader, transfer, SPAN_NULL);
 }
+
+void quorum_cluster_print(const struct quorum_cluster *cluster)
+{
+    printf("# members as of %" PRIu64 ":", cluster->members_index);
+    for (uint32_t i = 0; i < cluster->member_count; i++) {
+        static const char *const roles[] = {"voter", "standby", "spare"};
+        printf(" %s=%s", cluster->members[i].address, roles[cluster->members[i].role]);
+    }
+    printf("\n");
+    for (unsigned i = 0; i < cluster->tuning.slots; i++) {
+        const struct quorum_slot *slot = &cluster->slots[i];
+        if (slot->generation == 0) {
+            continue;
+        }
+        printf("# %s %s raft_id=%" PRIu64 " %s%s term=%" PRIu64 " applied=%" PRIu64 " of %" PRIu64 "\n", slot->name,
+               slot->address, slot->raft_id, quorum_process_is_alive(slot) ? "alive" : "gone",
+               slot->is_leader ? " leader" : "", slot->term, slot->applied, cluster->checker.applied_most);
+    }
+}

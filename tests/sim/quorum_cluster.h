@@ -117,6 +117,8 @@ void quorum_cluster_join(struct quorum_cluster *cluster, struct quorum_slot *slo
 void quorum_cluster_add(struct quorum_cluster *cluster, struct quorum_slot *leader, struct quorum_slot *slot);
 void quorum_cluster_remove(struct quorum_cluster *cluster, struct quorum_slot *leader, uint64_t raft_id);
 void quorum_cluster_transfer(struct quorum_cluster *cluster, struct quorum_slot *leader);
+/* One line per slot, and the members, for people. */
+void quorum_cluster_print(const struct quorum_cluster *cluster);
 /* Nothing is blocked, lost or repeated any more. */
 void quorum_bus_heal(struct quorum_bus *bus);
 

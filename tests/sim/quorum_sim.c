@@ -290,6 +290,7 @@ static bool check_seed(const struct arguments *arguments, uint64_t seed, struct 
         print_run(&run, seed, problem);
     }
     if (problem != NULL) {
+        quorum_cluster_print(&run.cluster);
         sim_trace_print_tail(&run.cluster.world.trace, TAIL_BYTES);
         printf("# repeat with tests/sim/replay %" PRIu64 " quorum_sim --seconds %" PRIu64 "\n", seed,
                arguments->seconds);

@@ -33,6 +33,15 @@ static void set_state(struct sim_node *node, enum sim_node_state state)
     sim_trace_write(&node->world->trace, node->world->now_us, node->options.name, "node %s", names[state]);
 }
 
+static void new_disk(struct sim_node *node)
+{
+    node->disk = fs_sim_new(&(struct fs_sim_options){
+        .seed = prop_u64(&node->world->prop), .page_bytes = node->options.page_bytes, .clock = &node->clock.base});
+    if (!node->world->trace.is_compact) {
+        fs_sim_set_log(node->disk, disk_to_trace, node);
+    }
+}
+
 static void new_boot_id(struct sim_node *node)
 {
     node->boot_count++;
@@ -50,11 +59,7 @@ struct sim_node *sim_node_new(struct sim_world *world, struct sim_fabric *fabric
     node->host = sim_host_new(fabric, options->name, options->address);
     sim_clock_init(&node->clock, world);
     sim_rng_init(&node->rng, prop_u64(&world->prop));
-    node->disk = fs_sim_new(&(struct fs_sim_options){
-        .seed = prop_u64(&world->prop), .page_bytes = options->page_bytes, .clock = &node->clock.base});
-    if (!world->trace.is_compact) {
-        fs_sim_set_log(node->disk, disk_to_trace, node);
-    }
+    new_disk(node);
     new_boot_id(node);
     return node;
 }
@@ -214,6 +219,14 @@ void sim_node_power_on(struct sim_node *node)
     sim_clock_boot(&node->clock);
     new_boot_id(node);
     set_state(node, SIM_NODE_DEAD);
+}
+
+void sim_node_replace_disk(struct sim_node *node)
+{
+    CHECK(node->state != SIM_NODE_RUNNING);
+    sim_trace_write(&node->world->trace, node->world->now_us, node->options.name, "node has a new disk");
+    fs_sim_free(node->disk);
+    new_disk(node);
 }
 
 void sim_node_pause(struct sim_node *node, uint64_t duration_us)

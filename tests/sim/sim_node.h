@@ -86,6 +86,8 @@ void sim_node_kill(struct sim_node *node);
 /* `mode`: what the disk keeps; not FS_SIM_CRASH_KILL. The machine is off then. */
 void sim_node_power_loss(struct sim_node *node, enum fs_sim_crash_mode mode);
 void sim_node_power_on(struct sim_node *node);
+/* An empty disk in place of the old one: on a machine without a process. */
+void sim_node_replace_disk(struct sim_node *node);
 /* SIGSTOP for so long. */
 void sim_node_pause(struct sim_node *node, uint64_t duration_us);
 /* After the process has ended by itself in good order: frees the runtime, and returns how many blocks of memory and files it
