@@ -20,7 +20,10 @@ static const struct api_handler handlers[] = {
     {.api_key = 37, .version_min = 0, .version_max = 3, .handle = admin_create_partitions},
     {.api_key = 43, .version_min = 0, .version_max = 2, .handle = admin_elect_leaders},
     {.api_key = 44, .version_min = 0, .version_max = 1, .handle = admin_incremental_alter_configs},
+    {.api_key = 55, .version_min = 0, .version_max = 2, .handle = admin_describe_quorum},
     {.api_key = 64, .version_min = 0, .version_max = 0, .handle = admin_unregister_broker},
+    {.api_key = 80, .version_min = 0, .version_max = 1, .handle = admin_add_raft_voter},
+    {.api_key = 81, .version_min = 0, .version_max = 0, .handle = admin_remove_raft_voter},
 };
 
 static const struct api_handler *find_handler(int16_t api_key, int16_t api_version)
@@ -37,6 +40,11 @@ static const struct api_handler *find_handler(int16_t api_key, int16_t api_versi
 bool controller_api_serves(int16_t api_key, int16_t api_version)
 {
     return find_handler(api_key, api_version) != NULL;
+}
+
+bool controller_api_needs_quorum(int16_t api_key)
+{
+    return api_key == 55 || api_key == 80 || api_key == 81;
 }
 
 enum err controller_api_handle(struct api_call *call)

@@ -15,6 +15,7 @@
 #include "controller/config_control.h"
 #include "controller/controller.h"
 #include "controller/decision.h"
+#include "controller/quorum_view.h"
 #include "controller/topic_control.h"
 
 struct codec_message;
@@ -27,12 +28,20 @@ struct api_call {
     int64_t index;             /* of the entry to come */
     struct rng *rng;
     const struct controller_admin *admin;
+    const struct quorum_view
+        *quorum; /* for DescribeQuorum, AddRaftVoter, RemoveRaftVoter (controller_api_needs_quorum) */
     struct shared_bytes *response;
+    /* Not VOTER_CHANGE_NONE: there are no records and no response yet. The quorum makes the change, then controller_api_answer_voter. */
+    struct voter_change voter_change;
 };
 
 bool controller_api_serves(int16_t api_key, int16_t api_version);
-/* Decides and fills call->response. */
+/* Whether call->quorum must be filled for this API. */
+bool controller_api_needs_quorum(int16_t api_key);
+/* Decides and fills call->response, or call->voter_change. */
 enum err controller_api_handle(struct api_call *call) MUST_USE;
+/* Fills admin->response with what became of the change of voters: what quorum_add_voter or quorum_remove_voter said. */
+enum err controller_api_answer_voter(struct controller_admin *admin, enum err err) MUST_USE;
 /* The topics that a client wanted to exist; codes in the order of names. */
 void controller_api_auto_create(struct api_call *call, const struct controller_auto_create *request);
 /* Drops what the call holds (not the response). */
@@ -59,5 +68,8 @@ enum err admin_incremental_alter_configs(struct api_call *call) MUST_USE;
 enum err admin_alter_configs(struct api_call *call) MUST_USE;
 enum err admin_elect_leaders(struct api_call *call) MUST_USE;
 enum err admin_unregister_broker(struct api_call *call) MUST_USE;
+enum err admin_describe_quorum(struct api_call *call) MUST_USE;
+enum err admin_add_raft_voter(struct api_call *call) MUST_USE;
+enum err admin_remove_raft_voter(struct api_call *call) MUST_USE;
 
 #endif

@@ -21,8 +21,11 @@ static const struct dispatch_table table = {
             [API_KEY_CREATE_PARTITIONS] = handle_forward,
             [API_KEY_ELECT_LEADERS] = handle_forward,
             [API_KEY_INCREMENTAL_ALTER_CONFIGS] = handle_forward,
+            [API_KEY_DESCRIBE_QUORUM] = handle_forward,
             [API_KEY_DESCRIBE_CLUSTER] = handle_describe_cluster,
             [API_KEY_UNREGISTER_BROKER] = handle_forward,
+            [API_KEY_ADD_RAFT_VOTER] = handle_forward,
+            [API_KEY_REMOVE_RAFT_VOTER] = handle_forward,
             [API_KEY_DESCRIBE_TOPIC_PARTITIONS] = handle_describe_topic_partitions,
         },
 };
