@@ -51,11 +51,21 @@ static void on_machine_turn(struct sim_node *machine)
     }
 }
 
+static bool has_event(const char *line, size_t bytes, const char *event)
+{
+    return memmem(line, bytes, event, strlen(event)) != NULL;
+}
+
+/* What a node says of itself that shows nowhere else. */
 static void on_machine_log(struct sim_node *machine, const char *line, size_t bytes)
 {
     struct cluster_node *node = (struct cluster_node *)machine->ctx;
-    if (memmem(line, bytes, "snapshot_installed", 18) != NULL) {
-        node->cluster->counts.snapshot_installs++;
+    struct cluster_world *cluster = node->cluster;
+    bool has_image = cluster->meta.views[node->index][0].image != NULL; /* else it is its own snapshot, at the start */
+    cluster->counts.snapshot_installs += has_image && has_event(line, bytes, " event=snapshot ") ? 1 : 0;
+    cluster->counts.metadata_snapshots += has_event(line, bytes, " event=metadata_snapshot ") ? 1 : 0;
+    if (has_event(line, bytes, " event=metadata_differs ")) {
+        cluster_verdict_violation(&cluster->verdict, "R8: %s: %.*s", node->plan->name, (int)bytes, line);
     }
 }
 

@@ -27,6 +27,7 @@ void cluster_totals_add(struct cluster_totals *totals, const struct cluster_worl
     totals->elr_elections += cluster->meta.counts.elr_elections;
     totals->unclean_restarts += cluster->counts.unclean_boots;
     totals->snapshot_installs += cluster->counts.snapshot_installs;
+    totals->metadata_snapshots += cluster->counts.metadata_snapshots;
     totals->controller_failovers += cluster->meta.counts.controller_failovers;
     totals->registrations += cluster->meta.counts.registrations;
     totals->fencings += cluster->meta.counts.fencings;

@@ -29,6 +29,7 @@
     X(elr_elections, 3)                                                                                                \
     X(unclean_restarts, 10)                                                                                            \
     X(snapshot_installs, 10)                                                                                           \
+    X(metadata_snapshots, 10)                                                                                          \
     X(controller_failovers, 20)                                                                                        \
     X(registrations, 0)                                                                                                \
     X(fencings, 0)                                                                                                     \

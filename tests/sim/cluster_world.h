@@ -45,8 +45,9 @@ struct cluster_counts {
     uint64_t failures; /* processes that said themselves that they must end */
     uint64_t aborts;   /* by the one abort that is right */
     uint64_t orderly_stops;
-    uint64_t unclean_boots; /* of brokers whose machine had lost its power */
-    uint64_t snapshot_installs;
+    uint64_t unclean_boots;      /* of brokers whose machine had lost its power */
+    uint64_t snapshot_installs;  /* of the quorum, at a voter that had fallen behind */
+    uint64_t metadata_snapshots; /* sent to brokers */
 };
 
 struct cluster_options {
