@@ -21,7 +21,8 @@ struct env {
     struct net *net;
     struct runtime *runtime;
     struct logger *logger;
-    const char *boot_id; /* of the machine since its last start; NULL: not known. Another one: its page cache was lost */
+    const char
+        *boot_id; /* of the machine since its last start; NULL: not known. Another one: its page cache was lost */
 };
 
 #endif

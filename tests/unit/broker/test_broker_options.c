@@ -148,10 +148,8 @@ static void roles_fit_voters(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_are_sound),
-        cmocka_unit_test(defaults_are_a_complete_node),
-        cmocka_unit_test(listeners_are_parsed),
-        cmocka_unit_test(contradictions_are_refused),
+        cmocka_unit_test(rows_are_sound),       cmocka_unit_test(defaults_are_a_complete_node),
+        cmocka_unit_test(listeners_are_parsed), cmocka_unit_test(contradictions_are_refused),
         cmocka_unit_test(roles_fit_voters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
