@@ -14,9 +14,15 @@
 #include "broker/stream/stream_wire.h"
 #include "broker/worker.h"
 #include "common/logger.h"
+#include "common/mem.h"
 #include "common/rpc/rpc_dial.h"
 
 #include <uthash.h>
+
+#undef uthash_malloc
+#undef uthash_free
+#define uthash_malloc(bytes) mem_alloc(bytes)
+#define uthash_free(memory, bytes) mem_free(memory)
 
 #define STREAM_HOST_BYTES 256
 

@@ -21,8 +21,14 @@
 #include "broker/stream/stream_wire.h"
 #include "broker/worker.h"
 #include "common/logger.h"
+#include "common/mem.h"
 
 #include <uthash.h>
+
+#undef uthash_malloc
+#undef uthash_free
+#define uthash_malloc(bytes) mem_alloc(bytes)
+#define uthash_free(memory, bytes) mem_free(memory)
 
 enum stream_place { STREAM_QUIET, STREAM_READY, STREAM_MARKED, STREAM_READING };
 
