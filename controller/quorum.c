@@ -96,13 +96,34 @@ static void check_event(struct quorum *quorum, const struct raft_event *event)
     }
 }
 
+static bool is_vote_asked(const struct raft_event *event)
+{
+    return event->type == RAFT_RECEIVE && event->receive.message->type == RAFT_REQUEST_VOTE;
+}
+
+/* A member may be asked for its vote before it has heard that it is a voter: by a leader that has crashed right after it wrote so down, and
+ * without whom nobody ever tells. Who votes is for the candidate's configuration to say (Ongaro, 4.1), but libraft asks the own one
+ * (electionVote), which such a request therefore finds replaced; nothing else of that step looks there. */
+static int step_as_voter(struct quorum *quorum, struct raft_event *event)
+{
+    struct raft *raft = &quorum->raft;
+    struct raft_configuration kept = raft->configuration;
+    struct raft_server self = {.id = raft->id, .address = raft->address, .role = RAFT_VOTER};
+    raft->configuration = (struct raft_configuration){.servers = &self, .n = 1};
+    int result = raft_step(raft, event, &quorum->update);
+    raft->configuration = kept;
+    return result;
+}
+
 /* Steps and does what follows. An error of SUBMIT or TRANSFER is the caller's; any other ends the quorum. */
 int quorum_step(struct quorum *quorum, struct raft_event *event)
 {
     event->time = loop_now_us(quorum->loop) / US_PER_MS;
     check_event(quorum, event);
     quorum->is_stepping = true;
-    int result = raft_step(&quorum->raft, event, &quorum->update);
+    bool is_lone =
+        is_vote_asked(event) && raft_state(&quorum->raft) == RAFT_FOLLOWER && quorum->raft.configuration.n > 0;
+    int result = is_lone ? step_as_voter(quorum, event) : raft_step(&quorum->raft, event, &quorum->update);
     quorum->is_stepping = false;
     if (result != 0) {
         if (event->type != RAFT_SUBMIT && event->type != RAFT_TRANSFER) {

@@ -138,7 +138,8 @@ enum err quorum_get_progress(const struct quorum *quorum, struct quorum_progress
 typedef void (*quorum_change_fn)(void *ctx, enum err err);
 /* Adds a stand-by, waits until it has caught up, makes it a voter. A member that is no voter yet is promoted. */
 void quorum_add_voter(struct quorum *quorum, uint64_t raft_id, const char *address, quorum_change_fn done, void *ctx);
-/* Removes a member of any role; also the leader itself, who then steps down. */
+/* Removes a member of any role. The leader does not remove itself: it hands leadership over and answers ERR_NOT_LEADER, so that the request
+ * goes to its successor; ERR_INVALID when nobody else votes. */
 void quorum_remove_voter(struct quorum *quorum, uint64_t raft_id, quorum_change_fn done, void *ctx);
 /* Hands leadership to the voter that has most of the log, for an orderly stop. ERR_NOT_LEADER; ERR_NOT_FOUND: nobody else votes; ERR_BUSY;
  * ERR_TIMEOUT: it did not take over within an election timeout. */

@@ -3,7 +3,7 @@
  *
  *   add:     CHANGE (stand-by) -> committed -> caught up (RAFT_CATCH_UP; its rounds decide) -> CHANGE (voter) -> committed: ERR_OK
  *                                            \-> too slow or gone -> CHANGE (removed) -> committed: ERR_TIMEOUT
- *   remove:  CHANGE -> committed: ERR_OK
+ *   remove:  CHANGE -> committed: ERR_OK; the leader itself: leadership is handed over, ERR_NOT_LEADER: the next one can do it
  *
  * Who loses leadership on the way does not know the outcome. The configuration's order is that of the ids, always: libraft finds a
  * member's progress by its place when the number of members stays the same. */
@@ -180,20 +180,6 @@ void quorum_add_voter(struct quorum *quorum, uint64_t raft_id, const char *addre
     }
 }
 
-void quorum_remove_voter(struct quorum *quorum, uint64_t raft_id, quorum_change_fn done, void *ctx)
-{
-    enum err err = may_begin(quorum);
-    if (err != ERR_OK) {
-        give_answer(quorum, done, ctx, err);
-        return;
-    }
-    begin_change(quorum, raft_id, done, ctx);
-    err = submit_without(quorum, raft_id, QUORUM_REMOVING);
-    if (err != ERR_OK && quorum->change.is_active) {
-        finish_change(quorum, err);
-    }
-}
-
 void quorum_member_applied(struct quorum *quorum, const struct quorum_entry *entry)
 {
     if (quorum->change.is_active && entry->index == quorum->change.index) {
@@ -260,22 +246,58 @@ static uint64_t choose_successor(struct quorum *quorum)
     return best == NULL ? 0 : best->raft_id;
 }
 
-void quorum_transfer(struct quorum *quorum, quorum_change_fn done, void *ctx)
+/* `answer`: for done when somebody else leads. */
+static enum err begin_handover(struct quorum *quorum, enum err answer, quorum_change_fn done, void *ctx)
 {
-    enum err err = may_begin(quorum);
-    uint64_t successor_id = err == ERR_OK ? choose_successor(quorum) : 0;
-    if (err == ERR_OK && successor_id == 0) {
-        err = ERR_NOT_FOUND;
+    uint64_t successor_id = choose_successor(quorum);
+    if (successor_id == 0) {
+        return ERR_NOT_FOUND;
     }
-    if (err != ERR_OK) {
-        give_answer(quorum, done, ctx, err);
-        return;
-    }
-    quorum->handover = (struct quorum_handover){.is_active = true, .done = done, .ctx = ctx};
+    quorum->handover = (struct quorum_handover){.is_active = true, .answer = answer, .done = done, .ctx = ctx};
     struct raft_event event = {.type = RAFT_TRANSFER};
     event.transfer.server_id = successor_id;
     if (quorum_step(quorum, &event) != 0 && quorum->handover.is_active) {
         finish_handover(quorum, ERR_NOT_LEADER);
+    }
+    return ERR_OK;
+}
+
+void quorum_transfer(struct quorum *quorum, quorum_change_fn done, void *ctx)
+{
+    enum err err = may_begin(quorum);
+    if (err == ERR_OK) {
+        err = begin_handover(quorum, ERR_OK, done, ctx);
+    }
+    if (err != ERR_OK) {
+        give_answer(quorum, done, ctx, err);
+    }
+}
+
+/* A leader does not remove itself: if it crashed while nobody else has the entry, it would be needed for the others' majority, and
+ * libraft lets nobody vote or stand who is not in its own newest configuration. Its successor can do it. */
+static void remove_self(struct quorum *quorum, quorum_change_fn done, void *ctx)
+{
+    enum err err = begin_handover(quorum, ERR_NOT_LEADER, done, ctx);
+    if (err != ERR_OK) {
+        give_answer(quorum, done, ctx, ERR_INVALID); /* nobody else votes */
+    }
+}
+
+void quorum_remove_voter(struct quorum *quorum, uint64_t raft_id, quorum_change_fn done, void *ctx)
+{
+    enum err err = may_begin(quorum);
+    if (err != ERR_OK) {
+        give_answer(quorum, done, ctx, err);
+        return;
+    }
+    if (raft_id == quorum->raft.id) {
+        remove_self(quorum, done, ctx);
+        return;
+    }
+    begin_change(quorum, raft_id, done, ctx);
+    err = submit_without(quorum, raft_id, QUORUM_REMOVING);
+    if (err != ERR_OK && quorum->change.is_active) {
+        finish_change(quorum, err);
     }
 }
 
@@ -286,7 +308,7 @@ static void check_handover(struct quorum *quorum)
     if (is_leader && raft_transferee(&quorum->raft) == 0) {
         finish_handover(quorum, ERR_TIMEOUT);
     } else if (!is_leader && quorum->told_leader_id != 0 && quorum->told_leader_id != quorum->raft.id) {
-        finish_handover(quorum, ERR_OK);
+        finish_handover(quorum, quorum->handover.answer);
     }
 }
 

@@ -32,7 +32,6 @@
 #define FLAG_DISRUPTS 1u
 #define FLAG_PRE_VOTE 2u
 #define FLAG_GRANTED 4u
-#define INDEX_MAX (UINT64_MAX / 4) /* no sum of two indexes overflows */
 
 /* ---- encoding ---- */
 
@@ -212,7 +211,7 @@ static void need(struct cursor *cursor, bool condition)
 /* An index and the term of the entry there: both or neither, and the term not above the message's. */
 static void need_place(struct cursor *cursor, uint64_t index, uint64_t index_term, uint64_t term)
 {
-    need(cursor, index <= INDEX_MAX && (index == 0) == (index_term == 0) && index_term <= term);
+    need(cursor, index <= QUORUM_INDEX_MAX && (index == 0) == (index_term == 0) && index_term <= term);
 }
 
 static void take_entry(struct cursor *cursor, struct cursor *body, struct quorum_message_entry *entry)
@@ -239,7 +238,7 @@ static void take_append(struct cursor *cursor, struct cursor *body, struct quoru
     message->append.commit_index = take64(cursor);
     uint32_t count = take32(cursor);
     need_place(cursor, message->append.prev_index, message->append.prev_term, message->term);
-    need(cursor, count <= QUORUM_MESSAGE_ENTRIES_MAX && message->append.commit_index <= INDEX_MAX);
+    need(cursor, count <= QUORUM_MESSAGE_ENTRIES_MAX && message->append.commit_index <= QUORUM_INDEX_MAX);
     need(cursor, cursor->rest.bytes == (size_t)count * ENTRY_BYTES);
     if (cursor->is_bad || count == 0) {
         return;
@@ -298,8 +297,8 @@ static void take_by_type(struct cursor *cursor, struct cursor *body, uint8_t fla
         message->append_result.last_index = take64(cursor);
         message->append_result.features = take16(cursor);
         message->append_result.capacity = take16(cursor);
-        need(cursor,
-             message->append_result.rejected_index <= INDEX_MAX && message->append_result.last_index <= INDEX_MAX);
+        need(cursor, message->append_result.rejected_index <= QUORUM_INDEX_MAX &&
+                         message->append_result.last_index <= QUORUM_INDEX_MAX);
         return;
     case QUORUM_VOTE:
         message->vote.candidate_raft_id = take64(cursor);
@@ -349,7 +348,7 @@ enum err quorum_message_decode(struct span header, struct span body, struct quor
     uint16_t address_bytes = take16(&cursor);
     const uint8_t *address = take(&cursor, address_bytes);
     /* Terms take part in sums too (a pre-vote asks for the next one). A peer that has never had a term answers with 0. */
-    need(&cursor, message.from_raft_id != 0 && message.to_raft_id != 0 && message.term <= INDEX_MAX);
+    need(&cursor, message.from_raft_id != 0 && message.to_raft_id != 0 && message.term <= QUORUM_INDEX_MAX);
     need(&cursor, message.term > 0 || message.type == QUORUM_APPEND_RESULT || message.type == QUORUM_VOTE_RESULT ||
                       message.type == QUORUM_CHUNK_RESULT);
     need(&cursor, address_bytes > 0 && address_bytes <= QUORUM_ADDRESS_BYTES_MAX);

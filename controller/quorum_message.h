@@ -17,6 +17,7 @@
 #define QUORUM_MESSAGE_ENTRIES_MAX 1024
 #define QUORUM_CHUNK_BYTES_MAX (1u << 20)
 #define QUORUM_HASH_BYTES 32
+#define QUORUM_INDEX_MAX (UINT64_MAX / 4) /* of indexes and terms: no sum of two overflows */
 
 /* 1 to 6 as libraft's enum raft_message_type. */
 enum quorum_message_type {

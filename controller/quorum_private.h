@@ -71,6 +71,7 @@ struct quorum_change {
 
 struct quorum_handover {
     bool is_active;
+    enum err answer; /* when it was done */
     quorum_change_fn done;
     void *ctx;
 };

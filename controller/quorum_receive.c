@@ -10,6 +10,8 @@
  *   - a late rejection moves next_index below match_index, and the follower is sent empty appends for ever (progressMaybeDecrement in
  *     PROBE): it is dropped, or raised to what is known to match;
  *   - a late vote result is looked at through in_pre_vote of a state that is not a candidate's (a union): dropped;
+ *   - an append or snapshot of an older term is answered with fields that were never set, which the sender may take for a success once it
+ *     leads our term (recvAppendEntries, recvInstallSnapshot: "goto reply"): answered here;
  *   - an append of our own term while we lead writes into the leader's part of that union: refused;
  *   - InstallSnapshot while one is being installed leaks its data: dropped (quorum_install.c);
  *   - TimeoutNow to the only voter makes it the leader of the term that its sender leads: dropped (see has_to_enter_term). */
@@ -130,12 +132,10 @@ static bool does_match(const struct quorum *quorum, uint64_t prev_index, uint64_
 }
 
 /* Before a RAFT_CHANGE behind an older one that is not applied yet: the leader that proposed it had seen the older one committed. */
-static void settle_older_change(struct quorum *quorum, const struct quorum_message *message, uint64_t change_index,
-                                uint64_t prev_term)
+static void settle_older_change(struct quorum *quorum, uint64_t change_index, uint64_t prev_term)
 {
     uint64_t older_index = quorum->raft.configuration_uncommitted_index;
-    if (older_index == 0 || older_index >= change_index || message->term < raft_current_term(&quorum->raft) ||
-        !does_match(quorum, change_index - 1, prev_term)) {
+    if (older_index == 0 || older_index >= change_index || !does_match(quorum, change_index - 1, prev_term)) {
         return;
     }
     const struct quorum_entry *entry = quorum_tail_get(&quorum->tail, older_index);
@@ -192,14 +192,28 @@ static uint32_t count_part(const struct quorum_message *message, uint32_t start)
     return end - start;
 }
 
+/* The sender learns our term. The index is one that no entry has, so that it means nothing to a leader of this very term. */
+static void answer_stale(struct quorum *quorum, const struct quorum_message *message)
+{
+    memcpy(quorum->from_address, message->from_address.data, message->from_address.bytes);
+    struct quorum_message result = {
+        .type = QUORUM_APPEND_RESULT,
+        .to_raft_id = message->from_raft_id,
+        .term = raft_current_term(&quorum->raft),
+        .append_result = {.rejected_index = QUORUM_INDEX_MAX, .last_index = QUORUM_INDEX_MAX - 1}};
+    quorum_send(quorum, &result, quorum->from_address);
+}
+
 /* Returns true when the rest has to wait for a term to be written: the whole message then comes again, and the entries that are here
  * already do no harm. */
 static bool step_append(struct quorum *quorum, const struct quorum_message *message)
 {
     uint32_t count = message->append.entry_count;
-    if (message->term >= raft_current_term(&quorum->raft)) {
-        quorum->leader_term = message->term;
+    if (message->term < raft_current_term(&quorum->raft)) {
+        answer_stale(quorum, message);
+        return false;
     }
+    quorum->leader_term = message->term;
     if (count == 0) {
         step_part(quorum, message, 0, 0);
         return false;
@@ -208,11 +222,11 @@ static bool step_append(struct quorum *quorum, const struct quorum_message *mess
         uint32_t part_count = count_part(message, start);
         uint64_t prev_index = message->append.prev_index + start;
         uint64_t prev_term = start == 0 ? message->append.prev_term : message->append.entries[start - 1].term;
-        if (message->append.entries[start].type == QUORUM_CHANGE) {
-            settle_older_change(quorum, message, prev_index + 1, prev_term);
-        }
         if (!quorum_can_step(quorum)) {
             return quorum->is_term_unwritten;
+        }
+        if (message->append.entries[start].type == QUORUM_CHANGE) {
+            settle_older_change(quorum, prev_index + 1, prev_term);
         }
         step_part(quorum, message, start, part_count);
         start += part_count;
@@ -239,8 +253,9 @@ static void step_append_result(struct quorum *quorum, const struct quorum_messag
     raft_index match_index = 0;
     bool is_current = message->term == raft_current_term(&quorum->raft);
     if (is_current && raft_match_index(&quorum->raft, message->from_raft_id, &match_index) == 0) {
-        if (result->rejected != 0 && result->rejected <= match_index) {
-            return; /* from before it had what it has now */
+        bool is_stale = result->rejected == QUORUM_INDEX_MAX || result->rejected <= match_index;
+        if (result->rejected != 0 && is_stale) {
+            return; /* from before this term, or from before it had what it has now */
         }
         if (result->rejected != 0 && result->last_log_index < match_index) {
             result->last_log_index = match_index;
