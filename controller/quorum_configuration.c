@@ -121,9 +121,9 @@ enum err quorum_configuration_decode(struct span bytes, struct quorum_member *re
     return ERR_OK;
 }
 
-enum err quorum_first_configuration(uint64_t raft_id, const char *address, struct bytebuf *ret_bytes)
+enum err quorum_first_configuration(uint64_t member_id, const char *address, struct bytebuf *ret_bytes)
 {
-    struct quorum_member member = {.raft_id = raft_id, .address = address, .role = QUORUM_VOTER};
+    struct quorum_member member = {.raft_id = member_id, .address = address, .role = QUORUM_VOTER};
     return quorum_configuration_encode(&member, 1, ret_bytes);
 }
 
@@ -151,10 +151,10 @@ uint32_t quorum_configuration_members(const struct raft_configuration *configura
     return count;
 }
 
-const struct raft_server *quorum_configuration_find(const struct raft_configuration *configuration, uint64_t raft_id)
+const struct raft_server *quorum_configuration_find(const struct raft_configuration *configuration, uint64_t member_id)
 {
     for (unsigned i = 0; i < configuration->n; i++) {
-        if (configuration->servers[i].id == raft_id) {
+        if (configuration->servers[i].id == member_id) {
             return &configuration->servers[i];
         }
     }

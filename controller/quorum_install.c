@@ -125,11 +125,11 @@ static void read_done(struct loop_job *job)
     send_chunk(outgoing);
 }
 
-static struct quorum_outgoing *outgoing_find(struct quorum *quorum, uint64_t raft_id)
+static struct quorum_outgoing *outgoing_find(struct quorum *quorum, uint64_t member_id)
 {
     struct quorum_outgoing *outgoing = NULL;
     DL_FOREACH (quorum->outgoing, outgoing) {
-        if (outgoing->to_raft_id == raft_id && !outgoing->is_void) {
+        if (outgoing->to_raft_id == member_id && !outgoing->is_void) {
             return outgoing;
         }
     }

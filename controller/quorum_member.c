@@ -86,24 +86,24 @@ static enum err submit_members(struct quorum *quorum, const struct quorum_member
     return result == 0 ? ERR_OK : result == RAFT_NOTLEADER ? ERR_NOT_LEADER : ERR_BUSY;
 }
 
-static enum err submit_role(struct quorum *quorum, uint64_t raft_id, enum quorum_role role,
+static enum err submit_role(struct quorum *quorum, uint64_t member_id, enum quorum_role role,
                             enum quorum_change_stage stage)
 {
     struct quorum_member members[QUORUM_MEMBERS_MAX];
     uint32_t count = quorum_configuration_members(&quorum->raft.configuration, members);
     for (uint32_t i = 0; i < count; i++) {
-        members[i].role = members[i].raft_id == raft_id ? role : members[i].role;
+        members[i].role = members[i].raft_id == member_id ? role : members[i].role;
     }
     return submit_members(quorum, members, count, stage);
 }
 
-static enum err submit_without(struct quorum *quorum, uint64_t raft_id, enum quorum_change_stage stage)
+static enum err submit_without(struct quorum *quorum, uint64_t member_id, enum quorum_change_stage stage)
 {
     struct quorum_member members[QUORUM_MEMBERS_MAX];
     uint32_t count = quorum_configuration_members(&quorum->raft.configuration, members);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count; i++) {
-        if (members[i].raft_id != raft_id) {
+        if (members[i].raft_id != member_id) {
             members[kept++] = members[i];
         }
     }
@@ -114,16 +114,16 @@ static enum err submit_without(struct quorum *quorum, uint64_t raft_id, enum quo
 static enum err begin_catch_up(struct quorum *quorum)
 {
     raft_index match_index = 0;
-    uint64_t raft_id = quorum->change.raft_id;
-    if (raft_match_index(&quorum->raft, raft_id, &match_index) != 0) {
+    uint64_t member_id = quorum->change.raft_id;
+    if (raft_match_index(&quorum->raft, member_id, &match_index) != 0) {
         return ERR_NOT_LEADER;
     }
     if (match_index == raft_last_index(&quorum->raft)) {
-        return submit_role(quorum, raft_id, QUORUM_VOTER, QUORUM_PROMOTING);
+        return submit_role(quorum, member_id, QUORUM_VOTER, QUORUM_PROMOTING);
     }
     quorum->change.stage = QUORUM_CATCHING_UP;
     struct raft_event event = {.type = RAFT_CATCH_UP};
-    event.catch_up.server_id = raft_id;
+    event.catch_up.server_id = member_id;
     return quorum_step(quorum, &event) == 0 ? ERR_OK : ERR_CLOSED;
 }
 
@@ -142,12 +142,12 @@ static enum err go_on_catching_up(struct quorum *quorum)
     return ERR_OK;
 }
 
-static enum err add_voter(struct quorum *quorum, uint64_t raft_id, const char *address)
+static enum err add_voter(struct quorum *quorum, uint64_t member_id, const char *address)
 {
     struct quorum_member members[QUORUM_MEMBERS_MAX];
     uint32_t count = quorum_configuration_members(&quorum->raft.configuration, members);
     for (uint32_t i = 0; i < count; i++) {
-        if (members[i].raft_id == raft_id) {
+        if (members[i].raft_id == member_id) {
             return members[i].role == QUORUM_VOTER ? ERR_EXISTS : begin_catch_up(quorum);
         }
         if (strcmp(members[i].address, address) == 0) {
@@ -157,24 +157,24 @@ static enum err add_voter(struct quorum *quorum, uint64_t raft_id, const char *a
     if (count == QUORUM_MEMBERS_MAX) {
         return ERR_INVALID;
     }
-    members[count++] = (struct quorum_member){.raft_id = raft_id, .address = address, .role = QUORUM_STANDBY};
+    members[count++] = (struct quorum_member){.raft_id = member_id, .address = address, .role = QUORUM_STANDBY};
     return submit_members(quorum, members, count, QUORUM_ADDING);
 }
 
-static void begin_change(struct quorum *quorum, uint64_t raft_id, quorum_change_fn done, void *ctx)
+static void begin_change(struct quorum *quorum, uint64_t member_id, quorum_change_fn done, void *ctx)
 {
-    quorum->change = (struct quorum_change){.is_active = true, .raft_id = raft_id, .done = done, .ctx = ctx};
+    quorum->change = (struct quorum_change){.is_active = true, .raft_id = member_id, .done = done, .ctx = ctx};
 }
 
-void quorum_add_voter(struct quorum *quorum, uint64_t raft_id, const char *address, quorum_change_fn done, void *ctx)
+void quorum_add_voter(struct quorum *quorum, uint64_t member_id, const char *address, quorum_change_fn done, void *ctx)
 {
     enum err err = may_begin(quorum);
     if (err != ERR_OK) {
         give_answer(quorum, done, ctx, err);
         return;
     }
-    begin_change(quorum, raft_id, done, ctx);
-    err = add_voter(quorum, raft_id, address);
+    begin_change(quorum, member_id, done, ctx);
+    err = add_voter(quorum, member_id, address);
     if (err != ERR_OK && quorum->change.is_active) {
         finish_change(quorum, err);
     }
@@ -283,19 +283,19 @@ static void remove_self(struct quorum *quorum, quorum_change_fn done, void *ctx)
     }
 }
 
-void quorum_remove_voter(struct quorum *quorum, uint64_t raft_id, quorum_change_fn done, void *ctx)
+void quorum_remove_voter(struct quorum *quorum, uint64_t member_id, quorum_change_fn done, void *ctx)
 {
     enum err err = may_begin(quorum);
     if (err != ERR_OK) {
         give_answer(quorum, done, ctx, err);
         return;
     }
-    if (raft_id == quorum->raft.id) {
+    if (member_id == quorum->raft.id) {
         remove_self(quorum, done, ctx);
         return;
     }
-    begin_change(quorum, raft_id, done, ctx);
-    err = submit_without(quorum, raft_id, QUORUM_REMOVING);
+    begin_change(quorum, member_id, done, ctx);
+    err = submit_without(quorum, member_id, QUORUM_REMOVING);
     if (err != ERR_OK && quorum->change.is_active) {
         finish_change(quorum, err);
     }

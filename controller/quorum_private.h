@@ -191,7 +191,7 @@ void quorum_send_messages(struct quorum *quorum);
 /* Fills in the sender, encodes, sends. */
 void quorum_send(struct quorum *quorum, struct quorum_message *message, const char *to_address);
 /* NULL: nobody with this id has answered in this term. */
-const struct quorum_contact *quorum_contact_find(const struct quorum *quorum, uint64_t raft_id);
+const struct quorum_contact *quorum_contact_find(const struct quorum *quorum, uint64_t member_id);
 
 /* ---- quorum_install.c ---- */
 
@@ -237,7 +237,7 @@ enum err quorum_configuration_to_raft(struct span bytes, struct raft_configurati
 uint32_t quorum_configuration_members(const struct raft_configuration *configuration,
                                       struct quorum_member ret_members[QUORUM_MEMBERS_MAX]);
 /* NULL: no member. */
-const struct raft_server *quorum_configuration_find(const struct raft_configuration *configuration, uint64_t raft_id);
+const struct raft_server *quorum_configuration_find(const struct raft_configuration *configuration, uint64_t member_id);
 uint32_t quorum_configuration_voters(const struct raft_configuration *configuration);
 
 /* ---- quorum_life.c ---- */

@@ -9,6 +9,8 @@
  *     what was before both. That the second is there proves that the first is committed, so libraft is told before;
  *   - a late rejection moves next_index below match_index, and the follower is sent empty appends for ever (progressMaybeDecrement in
  *     PROBE): it is dropped, or raised to what is known to match;
+ *   - a pre-vote of a lower term is refused with the term that was asked for, so that a candidate whose log everybody needs never learns the
+ *     term that it would have to ask for (recvRequestVote): answered here, with our term;
  *   - a late vote result is looked at through in_pre_vote of a state that is not a candidate's (a union): dropped;
  *   - an append or snapshot of an older term is answered with fields that were never set, which the sender may take for a success once it
  *     leads our term (recvAppendEntries, recvInstallSnapshot: "goto reply"): answered here;
@@ -18,6 +20,7 @@
 #include "common/mem.h"
 #include "controller/quorum_private.h"
 
+#define VOTE_RESULT_VERSION 2 /* libraft's MESSAGE__REQUEST_VOTE_RESULT_VERSION, which knows pre-votes */
 #define RAFT_MESSAGE(kind) ((struct raft_message){.type = (kind)})
 
 /* ---- the inbox: what comes while a term is being written ---- */
@@ -75,11 +78,11 @@ void quorum_inbox_done(struct quorum *quorum)
 
 /* ---- contacts ---- */
 
-const struct quorum_contact *quorum_contact_find(const struct quorum *quorum, uint64_t raft_id)
+const struct quorum_contact *quorum_contact_find(const struct quorum *quorum, uint64_t member_id)
 {
     for (size_t i = 0; i < ARRAY_COUNT(quorum->contacts); i++) {
         const struct quorum_contact *contact = &quorum->contacts[i];
-        if (contact->raft_id == raft_id && contact->term == raft_current_term(&quorum->raft)) {
+        if (contact->raft_id == member_id && contact->term == raft_current_term(&quorum->raft)) {
             return contact;
         }
     }
@@ -87,15 +90,15 @@ const struct quorum_contact *quorum_contact_find(const struct quorum *quorum, ui
 }
 
 /* A member has answered. Slots of former terms are free. */
-static void note_contact(struct quorum *quorum, uint64_t raft_id, uint64_t last_index)
+static void note_contact(struct quorum *quorum, uint64_t member_id, uint64_t last_index)
 {
     uint64_t term = raft_current_term(&quorum->raft);
-    struct quorum_contact *contact = (struct quorum_contact *)(uintptr_t)quorum_contact_find(quorum, raft_id);
+    struct quorum_contact *contact = (struct quorum_contact *)(uintptr_t)quorum_contact_find(quorum, member_id);
     for (size_t i = 0; i < ARRAY_COUNT(quorum->contacts) && contact == NULL; i++) {
         bool is_member = quorum_configuration_find(&quorum->raft.configuration, quorum->contacts[i].raft_id) != NULL;
         if (quorum->contacts[i].term != term || !is_member) {
             contact = &quorum->contacts[i];
-            *contact = (struct quorum_contact){.raft_id = raft_id, .term = term};
+            *contact = (struct quorum_contact){.raft_id = member_id, .term = term};
         }
     }
     if (contact != NULL) {
@@ -265,8 +268,23 @@ static void step_append_result(struct quorum *quorum, const struct quorum_messag
     step_message(quorum, message, &out);
 }
 
+static void refuse_pre_vote(struct quorum *quorum, const struct quorum_message *message)
+{
+    memcpy(quorum->from_address, message->from_address.data, message->from_address.bytes);
+    struct quorum_message result = {.type = QUORUM_VOTE_RESULT,
+                                    .version = VOTE_RESULT_VERSION,
+                                    .to_raft_id = message->from_raft_id,
+                                    .term = raft_current_term(&quorum->raft),
+                                    .vote_result = {.is_pre_vote = true}};
+    quorum_send(quorum, &result, quorum->from_address);
+}
+
 static void step_vote(struct quorum *quorum, const struct quorum_message *message)
 {
+    if (message->vote.is_pre_vote && message->term < raft_current_term(&quorum->raft)) {
+        refuse_pre_vote(quorum, message);
+        return;
+    }
     struct raft_message out = RAFT_MESSAGE(RAFT_REQUEST_VOTE);
     out.request_vote.version = message->version;
     out.request_vote.term = message->term;

@@ -286,7 +286,7 @@ static bool check_seed(const struct arguments *arguments, uint64_t seed, struct 
     static struct run run;
     run_init(&run, arguments, seed);
     const char *problem = run_go(&run, arguments->seconds * SIM_SECOND_US);
-    if (problem != NULL || arguments->is_single) {
+    if (problem != NULL || arguments->seed_count == 1) {
         print_run(&run, seed, problem);
     }
     if (problem != NULL) {
