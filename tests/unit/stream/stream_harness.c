@@ -490,17 +490,31 @@ void node_boot(struct stream_node *node, const struct node_config *config)
     rpc_server_set_acceptor(node->rpc, RPC_KIND_REPLICA, &acceptor);
 }
 
-static const struct image *make_image(struct stream_node *node, unsigned node_count,
-                                      const struct net_address *addresses, const int64_t *broker_epochs)
+/* The node with the smallest broker epoch above `offset`. */
+static unsigned next_registered(unsigned node_count, const int64_t *broker_epochs, int64_t offset)
+{
+    unsigned found = node_count;
+    for (unsigned i = 0; i < node_count; i++) {
+        if (broker_epochs[i] > offset && (found == node_count || broker_epochs[i] < broker_epochs[found])) {
+            found = i;
+        }
+    }
+    CHECK(found < node_count);
+    return found;
+}
+
+static const struct image *make_image(unsigned node_count, const struct net_address *addresses,
+                                      const int64_t *broker_epochs)
 {
     const struct image *image = image_new_empty();
     struct arena arena;
     arena_init(&arena, 0);
-    for (unsigned i = 0; i < node_count; i++) {
+    for (unsigned done = 0; done < node_count; done++) {
         struct meta_records records;
         struct bytebuf bytes;
         struct image *after = NULL;
         bool is_applied = false;
+        unsigned i = next_registered(node_count, broker_epochs, image_offset(image));
         meta_records_init(&records, &arena);
         struct image_endpoint endpoint = {
             .listener_name = span_text("INTERNAL"), .host = span_text(addresses[i].host), .port = addresses[i].port};
@@ -515,14 +529,12 @@ static const struct image *make_image(struct stream_node *node, unsigned node_co
         meta_add_broker(&records, &broker, 0);
         bytebuf_init(&bytes, META_BATCH_BYTES_MAX);
         CHECK(meta_pack(&records, 0, records.count, image_controller_epoch(image), &bytes) == ERR_OK);
-        CHECK(image_apply(image, broker_epochs[i] * 10 + i + 1, 1, bytebuf_span(&bytes), &after, &is_applied) ==
-              ERR_OK);
-        CHECK(is_applied);
+        CHECK(image_apply(image, broker_epochs[i], 1, bytebuf_span(&bytes), &after, &is_applied) == ERR_OK);
+        CHECK(is_applied && image_find_broker(after, broker.id)->epoch == broker_epochs[i]);
         bytebuf_done(&bytes);
         image_unref(image);
         image = after;
     }
-    (void)node;
     arena_done(&arena);
     return image;
 }
@@ -537,7 +549,7 @@ void node_join(struct stream_node *node, unsigned node_count, const struct net_a
                               .broker_epoch = broker_epochs[node->id - 1],
                               .worker_count = node->worker_count};
     node->node_count = node_count;
-    node->worker.image = make_image(node, node_count, addresses, broker_epochs);
+    node->worker.image = make_image(node_count, addresses, broker_epochs);
     if (old != NULL) {
         image_unref(old);
     }

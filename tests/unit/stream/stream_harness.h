@@ -76,11 +76,7 @@ struct stream_node {
     struct fake_partition *partitions;
     unsigned stops_left;
     void (*on_stopped)(struct stream_node *node);
-    /* addresses of all nodes, for the image */
     unsigned node_count;
-    struct net_address addresses[NODES_MAX];
-    int64_t broker_epochs[NODES_MAX];
-    int64_t image_index;
 };
 
 struct node_config {

@@ -66,7 +66,8 @@ struct sim *sim_new(const struct sim_config *config)
         struct sim_machine *machine = &sim->machines[i];
         (void)snprintf(sim->addresses[i].host, sizeof(sim->addresses[i].host), "%s", hosts[i]);
         sim->addresses[i].port = NODE_PORT;
-        sim->broker_epochs[i] = 1;
+        sim->broker_epochs[i] = (int64_t)i + 2;
+        sim->last_broker_epoch = sim->broker_epochs[i];
         machine->sim = sim;
         struct sim_node_options options = {.name = names[i], .address = hosts[i], .log_level = LOG_INFO};
         machine->node = sim_node_new(&sim->world, sim->fabric, &options);
@@ -95,11 +96,24 @@ bool sim_is_up(const struct sim *sim, int32_t id)
     return sim->machines[id - 1].node->state == SIM_NODE_RUNNING;
 }
 
+static void rejoin_now(struct sim_node *node, void *ctx)
+{
+    struct sim_machine *machine = ctx;
+    struct sim *sim = machine->sim;
+    (void)node;
+    node_join(&machine->broker, sim->config.node_count, sim->addresses, sim->broker_epochs);
+}
+
 void sim_start(struct sim *sim, int32_t id)
 {
-    sim->broker_epochs[id - 1]++;
+    sim->broker_epochs[id - 1] = ++sim->last_broker_epoch;
     sim->machines[id - 1].is_stopped = false;
     sim_node_start(sim->machines[id - 1].node, boot, &sim->machines[id - 1]);
+    for (int32_t other = 1; other <= (int32_t)sim->config.node_count; other++) {
+        if (other != id && sim_is_up(sim, other)) {
+            sim_run_on(sim, other, rejoin_now, &sim->machines[other - 1]);
+        }
+    }
 }
 
 void sim_kill(struct sim *sim, int32_t id)
@@ -309,6 +323,11 @@ static bool is_agreed(void *ctx)
 void sim_await_agreement(struct sim *sim, uint64_t duration_us)
 {
     bool is_in_time = sim_world_run_until(&sim->world, duration_us, is_agreed, sim);
+    for (unsigned i = 0; i < sim->config.node_count; i++) {
+        if (sim->machines[i].node->abort_count > 0) {
+            fail_msg("node %u: %s", i + 1, sim->machines[i].node->abort_sentence);
+        }
+    }
     for (unsigned p = 0; p < sim->config.partition_count; p++) {
         for (int32_t id = 1; id <= (int32_t)sim->config.node_count; id++) {
             struct fake_partition *fake = sim_is_up(sim, id) ? sim_partition(sim, id, p) : NULL;

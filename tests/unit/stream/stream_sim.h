@@ -35,6 +35,7 @@ struct sim {
     struct sim_machine machines[NODES_MAX];
     struct net_address addresses[NODES_MAX];
     int64_t broker_epochs[NODES_MAX];
+    int64_t last_broker_epoch;
     int32_t leaders[PARTITIONS_MAX]; /* as elected last */
     int32_t epochs[PARTITIONS_MAX];
 };
