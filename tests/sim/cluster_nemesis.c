@@ -130,6 +130,22 @@ static void new_session(struct cluster_nemesis *nemesis)
     sim_node_run(cluster->clients[index], renew_session, cluster->producers[index]);
 }
 
+static void disturb_quorum(struct sim_node *machine, void *ctx)
+{
+    (void)machine;
+    cluster_operator_disturb((struct cluster_operator *)ctx);
+}
+
+static bool take_voter_out(struct cluster_nemesis *nemesis)
+{
+    struct cluster_world *cluster = nemesis->cluster;
+    if (cluster->people == NULL) {
+        return false;
+    }
+    sim_node_run(cluster->people_machine, disturb_quorum, cluster->people);
+    return true;
+}
+
 /* False: it was not possible. */
 static bool hit(struct cluster_nemesis *nemesis, enum cluster_fault fault, struct nemesis_node *target)
 {
@@ -180,6 +196,8 @@ static bool hit(struct cluster_nemesis *nemesis, enum cluster_fault fault, struc
     case CLUSTER_FAULT_CLOCK_JUMP:
         machine->clock.wall_offset_ms = prop_range_signed(prop, -CLOCK_JUMP_MS_MOST, CLOCK_JUMP_MS_MOST);
         return true;
+    case CLUSTER_FAULT_VOTER_OUT:
+        return take_voter_out(nemesis);
     case CLUSTER_FAULT_NEW_SESSION:
         new_session(nemesis);
         return true;

@@ -76,6 +76,18 @@ static bool is_first(struct cluster_nemesis *nemesis)
     return true;
 }
 
+/* A majority keeps its disks: one voter at a time, and the next when people see all of them in their places again. */
+static bool is_quorum_well(const struct cluster_nemesis *nemesis)
+{
+    const struct cluster_world *cluster = nemesis->cluster;
+    for (unsigned i = 0; i < cluster->plan.node_count; i++) {
+        if (cluster->plan.nodes[i].is_controller && (!cluster->nodes[i].is_ready || nemesis->nodes[i].wants_disk)) {
+            return false;
+        }
+    }
+    return cluster->people != NULL && cluster->plan.controller_count >= 3 && cluster_world_is_quorum_whole(cluster);
+}
+
 static bool may_lose(struct cluster_nemesis *nemesis, unsigned node, bool has_all)
 {
     const struct cluster_world *cluster = nemesis->cluster;
@@ -132,8 +144,7 @@ bool cluster_nemesis_hit_power(struct cluster_nemesis *nemesis, enum cluster_fau
         return false;
     }
     if (loses_disk) {
-        /* A voter that lost its disk needs people: not here. */
-        if (target->node->plan->is_controller || !target->node->is_ready) {
+        if (!target->node->is_ready || (target->node->plan->is_controller && !is_quorum_well(nemesis))) {
             return false;
         }
         target->wants_disk = true;

@@ -56,12 +56,27 @@ static bool has_event(const char *line, size_t bytes, const char *event)
     return memmem(line, bytes, event, strlen(event)) != NULL;
 }
 
+/* "... add-controller ID@HOST:PORT/DIRECTORYID ...": it waits to be admitted. */
+static void note_request(struct cluster_node *node, const char *line, size_t bytes)
+{
+    const char *place = (const char *)memmem(line, bytes, " add-controller ", 16);
+    const char *slash = place == NULL ? NULL : (const char *)memchr(place, '/', bytes - (size_t)(place - line));
+    if (slash == NULL || (size_t)(line + bytes - slash) < UUID_TEXT_BYTES) {
+        return;
+    }
+    node->is_waiting = uuid_parse(span_make(slash + 1, UUID_TEXT_BYTES - 1), &node->directory) == ERR_OK;
+}
+
 /* What a node says of itself that shows nowhere else. */
 static void on_machine_log(struct sim_node *machine, const char *line, size_t bytes)
 {
     struct cluster_node *node = (struct cluster_node *)machine->ctx;
     struct cluster_world *cluster = node->cluster;
-    bool has_image = cluster->meta.views[node->index][0].image != NULL; /* else it is its own snapshot, at the start */
+    note_request(node, line, bytes);
+    if (has_event(line, bytes, " subsystem=broker event=failed ")) {
+        (void)snprintf(node->problem, sizeof(node->problem), "%.*s", (int)bytes, line);
+    }
+    bool has_image = cluster->meta.views[node->index][0].offset > 0; /* else it is its own snapshot, at the start */
     cluster->counts.snapshot_installs += has_image && has_event(line, bytes, " event=snapshot ") ? 1 : 0;
     cluster->counts.metadata_snapshots += has_event(line, bytes, " event=metadata_snapshot ") ? 1 : 0;
     if (has_event(line, bytes, " event=metadata_differs ")) {
@@ -99,6 +114,7 @@ static void start_on_home(struct loop_task *task)
     enum err err = broker_start(node->broker, on_ready, on_failed, node, &problem);
     if (err != ERR_OK) {
         trace_node(node, "start failed: ", problem.text);
+        (void)snprintf(node->problem, sizeof(node->problem), "%s", problem.text);
         on_failed(node);
     }
 }
@@ -152,6 +168,8 @@ static void set_options(struct cluster_node *node)
 static void boot(struct sim_node *machine, void *ctx)
 {
     struct cluster_node *node = (struct cluster_node *)ctx;
+    node->problem[0] = '\0';
+    node->is_waiting = false;
     set_options(node);
     enum err err = runtime_loop_new(machine->env.runtime, "home", &node->home);
     CHECK(err == ERR_OK);

@@ -63,6 +63,7 @@ struct cluster_plan {
     unsigned producer_count;
     struct cluster_plan_producer producers[CLUSTER_PRODUCERS_MAX];
     unsigned reader_count;
+    bool has_people;   /* who change the voters */
     uint64_t churn_us; /* at most so long between two topics made or removed beside; 0: none are */
     /* settings of the nodes */
     int32_t segment_bytes;
@@ -79,6 +80,7 @@ struct cluster_plan {
 struct cluster_plan_limits {
     unsigned broker_count; /* 0: drawn */
     unsigned controller_count;
+    bool has_no_people;
     bool is_alone; /* one node and no quorum: what a node without a cluster is */
 };
 

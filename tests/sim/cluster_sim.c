@@ -3,7 +3,7 @@
  * read that is not committed or later gone; one leader per leader epoch; the same metadata everywhere; replicas alike (R1 to R4, R7, R8 of
  * correctness.md). After healing all replicas are in sync and everything under way comes home within L4's bound.
  *
- *     cluster_sim [--seeds N] [--seed S] [--seconds N] [--brokers N] [--controllers N] [--alone] [--twice N] [--require] [--stop-at-first]
+ *     cluster_sim [--seeds N] [--seed S] [--seconds N] [--brokers N] [--controllers N] [--no-people] [--alone] [--twice N] [--require] [--stop-at-first]
  *                 [--log | --trace]
  *
  * --log: the event log, to standard error; --trace: with every detail (turns, segments, calls of the disks), which changes nothing else.
@@ -63,6 +63,7 @@ static bool go(struct run *run, uint64_t duration_us)
         return false;
     }
     cluster_world_end_producers(cluster);
+    cluster_world_end_people(cluster);
     cluster_nemesis_heal(&run->nemesis);
     if (!sim_world_run_until(world, HEAL_US, cluster_world_is_settled, cluster) || cluster_world_is_wrong(cluster)) {
         fail(run, "L4: not whole 30 s after healing");
@@ -188,6 +189,7 @@ static struct arguments arguments_parse(int count, char **texts)
                    !take_number(count, texts, &i, "--seconds", &arguments.seconds) &&
                    !take_number(count, texts, &i, "--twice", &arguments.twice_count) &&
                    !take_flag(texts[i], "--alone", &limits->is_alone) &&
+                   !take_flag(texts[i], "--no-people", &limits->has_no_people) &&
                    !take_flag(texts[i], "--require", &arguments.is_required) &&
                    !take_flag(texts[i], "--stop-at-first", &arguments.ends_at_first) &&
                    !take_flag(texts[i], "--log", &arguments.options.is_logged) &&

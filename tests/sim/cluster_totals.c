@@ -29,6 +29,10 @@ void cluster_totals_add(struct cluster_totals *totals, const struct cluster_worl
     totals->snapshot_installs += cluster->counts.snapshot_installs;
     totals->metadata_snapshots += cluster->counts.metadata_snapshots;
     totals->controller_failovers += cluster->meta.counts.controller_failovers;
+    if (cluster->people != NULL && cluster->people_machine->state == SIM_NODE_RUNNING) {
+        const struct cluster_operator_counts *counts = cluster_operator_count(cluster->people);
+        totals->voter_changes += counts->removed + counts->added + counts->replaced + counts->admitted;
+    }
     totals->registrations += cluster->meta.counts.registrations;
     totals->fencings += cluster->meta.counts.fencings;
     totals->compared_batches += cluster->ledger.counts.compared_batches;

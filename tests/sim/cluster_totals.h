@@ -31,6 +31,7 @@
     X(snapshot_installs, 10)                                                                                           \
     X(metadata_snapshots, 10)                                                                                          \
     X(controller_failovers, 20)                                                                                        \
+    X(voter_changes, 5)                                                                                                \
     X(registrations, 0)                                                                                                \
     X(fencings, 0)                                                                                                     \
     X(compared_batches, 1000)                                                                                          \

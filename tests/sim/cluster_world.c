@@ -48,6 +48,10 @@ static void add_clients(struct cluster_world *cluster)
     if (cluster->plan.churn_us > 0) {
         add_client(cluster, "churn", "10.0.3.1");
     }
+    if (cluster->plan.has_people) {
+        add_client(cluster, "people", "10.0.3.2");
+        cluster->people_machine = cluster->clients[cluster->client_count - 1];
+    }
 }
 
 void cluster_world_init(struct cluster_world *cluster, uint64_t seed, const struct cluster_options *options)
@@ -90,10 +94,23 @@ void cluster_world_done(struct cluster_world *cluster)
     sim_world_done(&cluster->world);
 }
 
+static bool is_waiting(void *ctx, unsigned node, struct uuid *ret_directory)
+{
+    const struct cluster_node *asked = &((const struct cluster_world *)ctx)->nodes[node];
+    *ret_directory = asked->directory;
+    return asked->is_waiting;
+}
+
 static void boot_client(struct sim_node *machine, void *ctx)
 {
     struct cluster_world *cluster = (struct cluster_world *)ctx;
     unsigned producer_count = cluster->plan.producer_count;
+    if (machine == cluster->people_machine) {
+        struct cluster_operator_options options = {
+            .plan = &cluster->plan, .verdict = &cluster->verdict, .is_waiting = is_waiting, .ctx = cluster};
+        cluster->people = cluster_operator_start(&machine->env, &options);
+        return;
+    }
     for (unsigned i = 0; i < cluster->client_count; i++) {
         if (cluster->clients[i] == machine && i < producer_count) {
             cluster->producers[i] = cluster_producer_start(&machine->env, &cluster->script_options, i);
@@ -133,6 +150,11 @@ static const struct cluster_node *find_not_ready(const struct cluster_world *clu
     return NULL;
 }
 
+bool cluster_world_is_quorum_whole(const struct cluster_world *cluster)
+{
+    return cluster->people == NULL || cluster_operator_is_whole(cluster->people);
+}
+
 static bool are_producers_through(const struct cluster_world *cluster)
 {
     for (unsigned i = 0; i < cluster->plan.producer_count; i++) {
@@ -146,8 +168,8 @@ static bool are_producers_through(const struct cluster_world *cluster)
 bool cluster_world_is_settled(void *ctx)
 {
     struct cluster_world *cluster = (struct cluster_world *)ctx;
-    return cluster_world_is_wrong(ctx) ||
-           (find_not_ready(cluster) == NULL && cluster_meta_is_full(&cluster->meta) && are_producers_through(cluster));
+    return cluster_world_is_wrong(ctx) || (find_not_ready(cluster) == NULL && cluster_meta_is_full(&cluster->meta) &&
+                                           are_producers_through(cluster) && cluster_world_is_quorum_whole(cluster));
 }
 
 bool cluster_world_is_verified(void *ctx)
@@ -165,9 +187,12 @@ void cluster_world_describe(const struct cluster_world *cluster, char *ret_text,
 {
     const struct cluster_node *node = find_not_ready(cluster);
     if (node != NULL) {
-        (void)snprintf(ret_text, bytes_max, "%s is not ready", node->plan->name);
+        (void)snprintf(ret_text, bytes_max, "%s is not ready%s%s", node->plan->name,
+                       node->problem[0] == '\0' ? "" : ": ", node->problem);
     } else if (!cluster_meta_is_full(&cluster->meta)) {
         cluster_meta_describe_gap(&cluster->meta, ret_text, bytes_max);
+    } else if (!cluster_world_is_quorum_whole(cluster)) {
+        (void)snprintf(ret_text, bytes_max, "the quorum lacks a voter");
     } else if (!are_producers_through(cluster)) {
         (void)snprintf(ret_text, bytes_max, "not everything that was produced is acknowledged");
     } else {
@@ -181,6 +206,19 @@ void cluster_world_end_producers(struct cluster_world *cluster)
 {
     for (unsigned i = 0; i < cluster->plan.producer_count; i++) {
         cluster_producer_end(cluster->producers[i]);
+    }
+}
+
+static void end_people_code(struct sim_node *machine, void *ctx)
+{
+    (void)machine;
+    cluster_operator_end((struct cluster_operator *)ctx);
+}
+
+void cluster_world_end_people(struct cluster_world *cluster)
+{
+    if (cluster->people != NULL) {
+        sim_node_run(cluster->people_machine, end_people_code, cluster->people);
     }
 }
 

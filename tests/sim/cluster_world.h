@@ -12,10 +12,11 @@
 
 #include "tests/sim/cluster_ledger.h"
 #include "tests/sim/cluster_meta.h"
+#include "tests/sim/cluster_operator.h"
 #include "tests/sim/cluster_script.h"
 #include "tests/sim/sim_node.h"
 
-#define CLUSTER_CLIENTS_MAX (CLUSTER_PRODUCERS_MAX + CLUSTER_READERS_MAX + 1)
+#define CLUSTER_CLIENTS_MAX (CLUSTER_PRODUCERS_MAX + CLUSTER_READERS_MAX + 2)
 
 struct cluster_world;
 
@@ -28,6 +29,9 @@ struct cluster_node {
     bool is_stopping;
     uint64_t last_boot_count; /* of the machine, when its last process was started */
     uint64_t seen_abort_count;
+    bool is_waiting; /* it has asked to be admitted, as `directory` */
+    struct uuid directory;
+    char problem[512];      /* why its last process did not start or ended by itself; "" */
     struct loop_timer reap; /* of a process that has stopped */
     void *nemesis;          /* its owner: told of deaths */
     void (*on_death)(struct cluster_node *node);
@@ -66,11 +70,13 @@ struct cluster_world {
     struct cluster_ledger ledger;
     struct cluster_meta meta;
     struct cluster_node nodes[CLUSTER_NODES_MAX];
-    unsigned client_count; /* producers, then readers, then one that makes metadata */
+    unsigned client_count; /* producers, then readers, then one that makes metadata, then people */
     struct sim_node *clients[CLUSTER_CLIENTS_MAX];
     struct cluster_script_options script_options;
     struct cluster_producer *producers[CLUSTER_PRODUCERS_MAX];
     struct cluster_reader *readers[CLUSTER_READERS_MAX];
+    struct sim_node *people_machine; /* NULL: none */
+    struct cluster_operator *people;
     struct cluster_counts counts;
 };
 
@@ -94,6 +100,9 @@ bool cluster_world_is_verified(void *ctx);
 void cluster_world_describe(const struct cluster_world *cluster, char *ret_text, size_t bytes_max);
 
 void cluster_world_end_producers(struct cluster_world *cluster);
+void cluster_world_end_people(struct cluster_world *cluster);
+/* The planned controllers are the voters, as people have seen it. */
+bool cluster_world_is_quorum_whole(const struct cluster_world *cluster);
 void cluster_world_verify(struct cluster_world *cluster);
 /* Replicas against each other, after everything has come to rest. */
 void cluster_world_compare(struct cluster_world *cluster);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SEEDS_DEFAULT 150u
+#define SEEDS_DEFAULT 100u
 #define SECONDS_DEFAULT 15u
 #define GAP_US_MOST 1500000u
 #define HEAL_US (60u * SIM_SECOND_US)
