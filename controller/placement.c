@@ -45,16 +45,12 @@ static void count_partition(struct placement *placement, const struct image_part
     }
 }
 
-void placement_init(struct placement *placement, const struct image *image, const struct image_topic *topic,
-                    uint64_t seed, struct arena *arena)
+/* Those that new replicas may be put on, or the others. */
+static void add_brokers(struct placement *placement, const struct image *image, bool is_usable, struct arena *arena)
 {
-    uint32_t broker_count = image_broker_count(image);
-    *placement = (struct placement){.turn = seed};
-    placement->loads = (struct placement_load *)arena_array(arena, broker_count + 1, sizeof(placement->loads[0]));
-    CHECK(placement->loads != NULL);
-    for (uint32_t i = 0; i < broker_count; i++) {
+    for (uint32_t i = 0; i < image_broker_count(image); i++) {
         const struct image_broker *broker = image_broker_at(image, i);
-        if (broker->is_fenced || broker->is_shutting_down || broker->directory_count == 0) {
+        if (broker->directory_count == 0 || is_usable == (broker->is_fenced || broker->is_shutting_down)) {
             continue;
         }
         struct placement_load *load = &placement->loads[placement->load_count++];
@@ -62,6 +58,18 @@ void placement_init(struct placement *placement, const struct image *image, cons
         load->directory_replicas = (uint64_t *)arena_array(arena, broker->directory_count, sizeof(uint64_t));
         CHECK(load->directory_replicas != NULL);
     }
+}
+
+void placement_init(struct placement *placement, const struct image *image, const struct image_topic *topic,
+                    uint64_t seed, struct arena *arena)
+{
+    uint32_t broker_count = image_broker_count(image);
+    *placement = (struct placement){.turn = seed};
+    placement->loads = (struct placement_load *)arena_array(arena, broker_count + 1, sizeof(placement->loads[0]));
+    CHECK(placement->loads != NULL);
+    add_brokers(placement, image, true, arena);
+    placement->usable_count = placement->load_count;
+    add_brokers(placement, image, false, arena);
     for (uint32_t i = 0; i < image_topic_count(image); i++) {
         const struct image_topic *other = image_topic_at(image, i);
         for (uint32_t j = 0; j < other->partition_count; j++) {
@@ -72,7 +80,7 @@ void placement_init(struct placement *placement, const struct image *image, cons
 
 uint32_t placement_usable_count(const struct placement *placement)
 {
-    return placement->load_count;
+    return placement->usable_count;
 }
 
 static struct uuid take_directory(struct placement *placement, struct placement_load *load)
@@ -98,7 +106,7 @@ struct uuid placement_directory(struct placement *placement, int32_t broker_id)
 static uint64_t rack_uses(const struct placement *placement, const struct placement_load *candidate)
 {
     uint64_t uses = 0;
-    for (uint32_t i = 0; i < placement->load_count; i++) {
+    for (uint32_t i = 0; i < placement->usable_count; i++) {
         const struct placement_load *load = &placement->loads[i];
         uses += load->is_chosen && !span_is_null(candidate->broker->rack) &&
                 span_equal(load->broker->rack, candidate->broker->rack);
@@ -121,8 +129,8 @@ static struct placement_load *choose_one(struct placement *placement, bool is_le
 {
     struct placement_load *best = NULL;
     uint64_t best_key[3] = {0};
-    for (uint32_t i = 0; i < placement->load_count; i++) {
-        struct placement_load *load = &placement->loads[(placement->turn + i) % placement->load_count];
+    for (uint32_t i = 0; i < placement->usable_count; i++) {
+        struct placement_load *load = &placement->loads[(placement->turn + i) % placement->usable_count];
         if (load->is_chosen) {
             continue;
         }
@@ -141,8 +149,8 @@ static struct placement_load *choose_one(struct placement *placement, bool is_le
 void placement_choose(struct placement *placement, uint32_t replica_count, int32_t *ret_replicas,
                       struct uuid *ret_directories)
 {
-    CHECK(replica_count <= placement->load_count);
-    for (uint32_t i = 0; i < placement->load_count; i++) {
+    CHECK(replica_count <= placement->usable_count);
+    for (uint32_t i = 0; i < placement->usable_count; i++) {
         placement->loads[i].is_chosen = false;
     }
     for (uint32_t i = 0; i < replica_count; i++) {

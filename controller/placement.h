@@ -19,8 +19,10 @@ struct placement_load;
 
 /* What the brokers carry now, and what a topic being placed adds. Brokers that are fenced or leaving are not used. */
 struct placement {
-    struct placement_load *loads;
+    struct placement_load
+        *loads; /* the usable brokers first, then the others: named by hand they need a directory, too */
     uint32_t load_count;
+    uint32_t usable_count;
     uint64_t turn;
 };
 
@@ -31,7 +33,7 @@ uint32_t placement_usable_count(const struct placement *placement);
 /* Chooses for one partition; replica_count <= placement_usable_count. */
 void placement_choose(struct placement *placement, uint32_t replica_count, int32_t *ret_replicas,
                       struct uuid *ret_directories);
-/* A directory for a replica whose broker was named by hand; zero when the broker has none. */
+/* A directory for a replica whose broker was named by hand, alive or not; zero when it is not registered. */
 struct uuid placement_directory(struct placement *placement, int32_t broker_id);
 
 #endif

@@ -95,13 +95,20 @@ static bool take_budget(struct decision *decision, uint32_t count, uint32_t *bud
     return true;
 }
 
+/* Alive, and not about to leave. */
+static bool is_active(const struct decision *decision, int32_t broker_id)
+{
+    const struct image_broker *broker = image_find_broker(decision->image, broker_id);
+    return broker != NULL && !broker->is_fenced && !broker->is_shutting_down;
+}
+
 static void add_partition(struct decision *decision, struct uuid topic_id, int32_t index, const int32_t *replicas,
                           const struct uuid *directories, uint32_t replica_count)
 {
     int32_t isr[IMAGE_REPLICAS_MAX];
     uint32_t isr_count = 0;
     for (uint32_t i = 0; i < replica_count; i++) {
-        if (image_is_broker_alive(decision->image, replicas[i])) {
+        if (is_active(decision, replicas[i])) {
             isr[isr_count++] = replicas[i];
         }
     }
@@ -153,7 +160,7 @@ static bool check_assignment(struct decision *decision, const struct topic_assig
                                "number.",
                                index, assignment->broker_count, replica_count);
     }
-    uint32_t alive_count = 0;
+    uint32_t active_count = 0;
     for (size_t i = 0; i < assignment->broker_count; i++) {
         int32_t id = assignment->broker_ids[i];
         if (image_find_broker(decision->image, id) == NULL) {
@@ -161,7 +168,7 @@ static bool check_assignment(struct decision *decision, const struct topic_assig
                                    "Partition %" PRId32 " is assigned to broker %" PRId32 ", which is not registered.",
                                    index, id);
         }
-        alive_count += image_is_broker_alive(decision->image, id);
+        active_count += is_active(decision, id);
         for (size_t j = 0; j < i; j++) {
             if (assignment->broker_ids[j] == id) {
                 return decision_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
@@ -169,9 +176,10 @@ static bool check_assignment(struct decision *decision, const struct topic_assig
             }
         }
     }
-    if (alive_count == 0) {
+    if (active_count == 0) {
         return decision_refuse(decision, result, ERROR_INVALID_REPLICA_ASSIGNMENT,
-                               "All brokers that partition %" PRId32 " is assigned to are fenced.", index);
+                               "All brokers that partition %" PRId32 " is assigned to are fenced or shutting down.",
+                               index);
     }
     return true;
 }

@@ -259,6 +259,33 @@ static void test_unregister(void **unused)
     state_done(&state);
 }
 
+/* Topics that are made while brokers are away: what must be alive, and that every replica has a directory. */
+static void test_creation(void **unused)
+{
+    (void)unused;
+    struct state state;
+    setup(&state, 3);
+    cluster_fence(&state, 1);
+    (void)cluster_heartbeat(&state, 2, (struct controller_heartbeat){.wants_shut_down = true});
+    struct topic_wish wish = {.name = span_text("t"), .partition_count = 1, .replication_factor = 2};
+    expect_create(&state, wish, ERROR_INVALID_REPLICATION_FACTOR, "larger than available brokers: 1");
+    const int32_t away[2] = {1, 2};
+    struct topic_assignment assignment = {0, away, 2};
+    wish = (struct topic_wish){NAME("t"), .assignments = &assignment, .assignment_count = 1};
+    expect_create(&state, wish, ERROR_INVALID_REPLICA_ASSIGNMENT, "fenced or shutting down");
+    cluster_create(&state, "t", three, 3, 1, NULL, 0);
+    expect(cluster_partition(&state, "t", 0), 3, 1, 0);
+    for (uint32_t id = 1; id <= 3; id++) {
+        assert_true(
+            uuid_equal(image_partition_directory(cluster_partition(&state, "t", 0), (int32_t)id), id_of(id * 16 + 1)));
+    }
+    cluster_unfence(&state, 1);
+    cluster_unfence(&state, 2);
+    assert_int_equal(cluster_alter(&state, image_find_topic(state.image, span_text("t")), 0, three, 3, false),
+                     ERROR_NONE);
+    state_done(&state);
+}
+
 /* ---- elections that are asked for ---- */
 
 static int16_t elect(struct state *state, const char *topic, int32_t index, enum leader_election election)
@@ -396,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_kill_costs_nothing),
         cmocka_unit_test(test_orderly_leaving),
         cmocka_unit_test(test_unregister),
+        cmocka_unit_test(test_creation),
         cmocka_unit_test(test_elections_asked_for),
         cmocka_unit_test(test_balance),
         cmocka_unit_test(test_settings),
