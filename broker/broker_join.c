@@ -46,6 +46,13 @@ static void on_applied(void *ctx, struct worker *worker, int64_t metadata_offset
     metadata_follow_on_applied(broker->metadata_follow, worker, metadata_offset);
 }
 
+static void on_proposals(void *ctx, struct worker *worker, struct isr_batch *batch)
+{
+    struct broker *broker = ctx;
+    (void)worker;
+    isr_proposer_offer(broker->isr_proposer, batch);
+}
+
 static void on_checkpoint_due(void *ctx, struct worker *worker)
 {
     struct broker *broker = ctx;
@@ -149,6 +156,7 @@ static enum err make_workers(struct broker *broker, struct option_problem *ret_p
         .on_stopped = on_partitions_stopped,
         .on_dir_failed = on_dir_failed,
         .on_checkpoint_due = on_checkpoint_due,
+        .propose = on_proposals,
         .ctx = broker,
     };
     for (unsigned i = 0; i < count; i++) {
@@ -278,6 +286,28 @@ static void on_registration_failed(void *ctx, enum err err, const char *message)
     broker_fail(ctx, message);
 }
 
+static void submit_proposals(void *ctx, struct controller_request *request)
+{
+    const struct broker *broker = ctx;
+    controller_client_submit(broker->controller_client, request);
+}
+
+static int64_t registered_epoch(void *ctx)
+{
+    const struct broker *broker = ctx;
+    return atomic_load(&broker->priv->broker_epoch);
+}
+
+static void make_isr_proposer(struct broker *broker)
+{
+    struct isr_proposer_config config = {.home = broker->home,
+                                         .broker_id = broker->options->node_id,
+                                         .ctx = broker,
+                                         .submit = submit_proposals,
+                                         .broker_epoch = registered_epoch};
+    broker->isr_proposer = isr_proposer_new(&config);
+}
+
 static enum err join_as_broker(struct broker *broker, struct option_problem *ret_problem)
 {
     struct broker_private *priv = broker->priv;
@@ -294,6 +324,7 @@ static enum err join_as_broker(struct broker *broker, struct option_problem *ret
                                     (size_t)broker->options->max_connections_per_ip);
     priv->checkpointer = checkpointer_new(broker);
     broker->metadata_follow = metadata_follow_new(broker);
+    make_isr_proposer(broker);
     priv->registration = registration_new(broker, broker->metadata_follow);
     open_streams(broker);
     for (unsigned i = 0; i < broker->worker_count; i++) {

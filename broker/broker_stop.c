@@ -11,6 +11,7 @@
 #include "broker/meta/metadata_follow.h"
 #include "broker/meta/registration.h"
 #include "broker/replica/checkpointer.h"
+#include "broker/replica/isr_proposer.h"
 #include "broker/replica/log_dirs.h"
 #include "broker/replica/partition_set.h"
 #include "broker/replica/place_claims.h"
@@ -88,6 +89,9 @@ static void on_client_stopped(void *ctx)
 static void on_unsubscribed(void *ctx)
 {
     struct broker *broker = ctx;
+    if (broker->isr_proposer != NULL) {
+        isr_proposer_stop(broker->isr_proposer);
+    }
     controller_client_stop(broker->controller_client, on_client_stopped, broker);
 }
 
@@ -276,6 +280,7 @@ void broker_unmake(struct broker *broker)
     }
     registration_free(priv->registration);
     metadata_follow_free(broker->metadata_follow);
+    isr_proposer_free(broker->isr_proposer);
     checkpointer_free(priv->checkpointer);
     place_claims_free(priv->places);
     strays_free(priv->strays);

@@ -88,6 +88,7 @@ enum err worker_new(const struct worker_config *config, struct worker **ret_work
     options.files_max = WORKER_FILES_MAX;
     worker->stream_server = stream_server_new(worker);
     worker->stream_client = stream_client_new(worker);
+    stream_client_events(worker->stream_client, &options.follow);
     worker->partitions = partition_set_new(worker, env, broker->log_dirs, &options);
     worker->fetch_sessions =
         fetch_session_cache_new(env->rng, config->index, config->worker_count, session_slots(config));

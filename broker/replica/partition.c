@@ -15,7 +15,8 @@ static bool partition_is_move_legal(enum partition_state from, enum partition_st
     case PARTITION_OPENING:
         return true;
     case PARTITION_LEADER:
-        return to != PARTITION_OPENING;
+    case PARTITION_FOLLOWER:
+        return to != PARTITION_OPENING && to != from;
     case PARTITION_OFFLINE:
         return to == PARTITION_CLOSING;
     case PARTITION_CLOSING:
@@ -69,26 +70,36 @@ enum error_code partition_check_leader(const struct partition *partition, int32_
     case PARTITION_OFFLINE:
         return ERROR_KAFKA_STORAGE_ERROR;
     case PARTITION_LEADER:
+    case PARTITION_FOLLOWER:
         break;
     }
-    if (current_leader_epoch == -1 || current_leader_epoch == partition->leader_epoch) {
-        return ERROR_NONE;
+    /* Who asks with an epoch learns first whose idea is older, as in Kafka. */
+    if (current_leader_epoch != -1 && current_leader_epoch != partition->wanted_leader_epoch) {
+        return current_leader_epoch < partition->wanted_leader_epoch ? ERROR_FENCED_LEADER_EPOCH
+                                                                     : ERROR_UNKNOWN_LEADER_EPOCH;
     }
-    return current_leader_epoch < partition->leader_epoch ? ERROR_FENCED_LEADER_EPOCH : ERROR_UNKNOWN_LEADER_EPOCH;
+    return partition_is_leading(partition) ? ERROR_NONE : ERROR_NOT_LEADER_OR_FOLLOWER;
+}
+
+/* The outcome of what waits is unknown to its client from here on (KAFKA-13574, trap 6). */
+void partition_end_waiting(struct partition *partition, enum error_code error)
+{
+    partition_lead_end(partition, error);
+    partition_waiters_fail(partition, &partition->counted_waiters, error);
+    partition_waiters_fail(partition, &partition->committed_waiters, error);
+    partition_wake_all(partition);
 }
 
 void partition_set_state(struct partition *partition, enum partition_state state)
 {
     CHECK(partition_is_move_legal(partition->state, state));
-    partition->state = state;
-    if (state == PARTITION_LEADER) {
-        return;
+    if (partition->state == PARTITION_FOLLOWER) {
+        partition_follow_end(partition);
     }
-    /* The outcome of what waits is unknown to its client from here on (KAFKA-13574, trap 6). */
-    enum error_code error = partition_check_leader(partition, -1);
-    partition_waiters_fail(partition, &partition->counted_waiters, error);
-    partition_waiters_fail(partition, &partition->committed_waiters, error);
-    partition_wake_all(partition);
+    partition->state = state;
+    if (state != PARTITION_LEADER) {
+        partition_end_waiting(partition, partition_check_leader(partition, -1));
+    }
 }
 
 void partition_set_leader_epoch(struct partition *partition, int32_t leader_epoch)
@@ -98,13 +109,10 @@ void partition_set_leader_epoch(struct partition *partition, int32_t leader_epoc
         return;
     }
     partition->leader_epoch = leader_epoch;
-    /* An acknowledgement belongs to the epoch in which its batch was appended (trap 6). */
-    partition_waiters_fail(partition, &partition->counted_waiters, ERROR_NOT_LEADER_OR_FOLLOWER);
-    partition_waiters_fail(partition, &partition->committed_waiters, ERROR_NOT_LEADER_OR_FOLLOWER);
-    partition_wake_all(partition);
+    partition_end_waiting(partition, ERROR_NOT_LEADER_OR_FOLLOWER);
 }
 
-static int32_t partition_effective_min_isr(const struct partition *partition)
+int32_t partition_effective_min_isr(const struct partition *partition)
 {
     return partition->settings.min_insync_replicas < partition->replica_count ? partition->settings.min_insync_replicas
                                                                               : partition->replica_count;
@@ -302,31 +310,52 @@ void partition_wait_cancel(struct partition *partition, struct partition_waiter 
     }
 }
 
-static void partition_waiters_complete(struct partition *partition, struct partition_append **list, int64_t end_offset)
+static void partition_waiters_complete(struct partition *partition, struct partition_append **list, int64_t end_offset,
+                                       enum error_code error)
 {
     while (*list != NULL && (*list)->required_offset <= end_offset) {
         struct partition_append *append = *list;
         DL_DELETE(*list, append);
         append->is_waiting = false;
         loop_timer_cancel(partition->set->worker->loop, &append->timer);
-        partition_append_end(append, ERROR_NONE);
+        if (error != ERROR_NONE) {
+            (void)snprintf(append->message, sizeof(append->message),
+                           "the batch was appended at offset %" PRId64 ", but %" PRId32 " of %" PRId32
+                           " replicas are in sync by now, min.insync.replicas asks for %" PRId32,
+                           append->base_offset, partition->isr_count, partition->replica_count,
+                           partition_effective_min_isr(partition));
+        }
+        partition_append_end(append, error);
     }
+}
+
+void partition_set_high_watermark(struct partition *partition, int64_t high_watermark)
+{
+    partition->high_watermark = high_watermark;
+    partition_log_set_high_watermark(partition->log, high_watermark);
 }
 
 void partition_advance(struct partition *partition)
 {
-    if (partition->state != PARTITION_LEADER) {
+    if (partition->state == PARTITION_FOLLOWER) {
+        partition_follow_tell(partition);
+    }
+    /* A leader that the metadata has given a later epoch, or another one, answers nobody any more (trap 4). */
+    if (!partition_is_leading(partition)) {
         return;
     }
     int64_t counted_end = partition_log_counted_end(partition->log);
-    partition_waiters_complete(partition, &partition->counted_waiters, counted_end);
-    /* The maximal ISR is this replica alone; an ISR of several arrives with the replication of the next release, and until then
-     * a partition that has one makes no progress rather than a false promise. */
-    bool may_advance = partition->isr_count == 1 && partition->isr_count >= partition_effective_min_isr(partition);
-    if (may_advance && counted_end > partition->high_watermark) {
-        partition->high_watermark = counted_end;
-        partition_log_set_high_watermark(partition->log, counted_end);
+    partition_waiters_complete(partition, &partition->counted_waiters, counted_end, ERROR_NONE);
+    int64_t high_watermark = partition_lead_high_watermark(partition, counted_end);
+    if (high_watermark > partition->high_watermark) {
+        partition_set_high_watermark(partition, high_watermark);
         partition_wake_all(partition);
     }
-    partition_waiters_complete(partition, &partition->committed_waiters, partition->high_watermark);
+    /* The ISR may have shrunk while it waited (trap 6). */
+    bool is_enough = partition->isr_count >= partition_effective_min_isr(partition);
+    partition_waiters_complete(partition, &partition->committed_waiters, partition->high_watermark,
+                               is_enough ? ERROR_NONE : ERROR_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
+    if (partition_is_leading(partition)) {
+        partition_lead_tell(partition);
+    }
 }

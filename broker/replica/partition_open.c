@@ -112,7 +112,7 @@ void partition_close(struct partition *partition)
     partition_begin_leaving(partition);
 }
 
-/* ---- leading ---- */
+/* ---- roles ---- */
 
 /* A job has ended: do what was asked meanwhile. True when the partition goes. */
 static bool partition_end_busy(struct partition *partition)
@@ -125,11 +125,62 @@ static bool partition_end_busy(struct partition *partition)
     return true;
 }
 
-static void partition_begin_epoch(struct partition *partition);
+static void partition_on_epoch_begun(void *ctx, enum err err);
 
-static void partition_on_epoch_begun(void *ctx, enum err err)
+/* The epoch and its start offset are on disk before the first append of the epoch (trap 1). */
+static void partition_begin_epoch(struct partition *partition)
 {
-    struct partition *partition = ctx;
+    partition->is_busy = true;
+    partition_log_begin_epoch(partition->log, partition->wanted_leader_epoch, partition_on_epoch_begun, partition);
+}
+
+static void partition_lead(struct partition *partition)
+{
+    partition_set_leader_epoch(partition, partition->wanted_leader_epoch);
+    if (partition->state == PARTITION_OPENING) {
+        partition->high_watermark = partition_log_high_watermark(partition->log);
+    }
+    if (partition->state != PARTITION_LEADER) {
+        partition_set_state(partition, PARTITION_LEADER);
+    }
+    partition_lead_begin(partition);
+    partition_opened(partition);
+}
+
+static void partition_follow(struct partition *partition)
+{
+    partition_set_leader_epoch(partition, partition->wanted_leader_epoch);
+    if (partition->state == PARTITION_OPENING) {
+        partition->high_watermark = partition_log_high_watermark(partition->log);
+    }
+    if (partition->state != PARTITION_FOLLOWER) {
+        partition_set_state(partition, PARTITION_FOLLOWER);
+    }
+    partition_follow_begin(partition);
+    partition_opened(partition);
+}
+
+/* The log is open and no job holds it: the role that the metadata gives. */
+static void partition_take_role(struct partition *partition)
+{
+    bool is_later = partition->wanted_leader_epoch > partition->leader_epoch;
+    partition_log_set_settings(partition->log, &partition->settings.log);
+    partition_set_mark_dirty(partition->set, partition);
+    if (!partition->is_leader_wanted) {
+        bool is_told = partition->state == PARTITION_FOLLOWER && !is_later &&
+                       partition->is_following == (partition->leader_id >= 0);
+        if (!is_told) {
+            partition_follow(partition);
+        }
+    } else if (partition->state == PARTITION_LEADER && !is_later) {
+        partition_lead_refresh(partition);
+    } else {
+        partition_begin_epoch(partition);
+    }
+}
+
+void partition_role_job_done(struct partition *partition, enum err err)
+{
     if (partition_end_busy(partition)) {
         return;
     }
@@ -141,25 +192,27 @@ static void partition_on_epoch_begun(void *ctx, enum err err)
         partition_set_write_failed(partition->set, partition_log_dir(partition->log));
         return;
     }
-    if (partition_log_last_epoch(partition->log) < partition->wanted_leader_epoch) {
-        partition_begin_epoch(partition);
-        return;
+    if (partition->state == PARTITION_OFFLINE) {
+        partition_opened(partition);
+    } else {
+        partition_take_role(partition);
     }
-    partition_set_leader_epoch(partition, partition->wanted_leader_epoch);
-    if (partition->state == PARTITION_OPENING) {
-        partition->high_watermark = partition_log_high_watermark(partition->log);
-        partition_set_state(partition, PARTITION_LEADER);
-    }
-    partition_log_set_settings(partition->log, &partition->settings.log);
-    partition_set_mark_dirty(partition->set, partition);
-    partition_opened(partition);
 }
 
-/* The epoch and its start offset are on disk before the first append of the epoch (trap 1). */
-static void partition_begin_epoch(struct partition *partition)
+static void partition_on_epoch_begun(void *ctx, enum err err)
 {
-    partition->is_busy = true;
-    partition_log_begin_epoch(partition->log, partition->wanted_leader_epoch, partition_on_epoch_begun, partition);
+    struct partition *partition = ctx;
+    bool is_begun = err == ERR_OK && partition->is_leader_wanted && partition->state != PARTITION_CLOSING &&
+                    partition->state != PARTITION_OFFLINE &&
+                    partition_log_last_epoch(partition->log) == partition->wanted_leader_epoch;
+    if (!is_begun) {
+        partition_role_job_done(partition, err); /* a later epoch, or another role, by now */
+        return;
+    }
+    partition->is_busy = false;
+    partition_lead(partition);
+    partition_log_set_settings(partition->log, &partition->settings.log);
+    partition_set_mark_dirty(partition->set, partition);
 }
 
 static void partition_set_membership(struct partition *partition, const struct image_partition *metadata)
@@ -167,24 +220,35 @@ static void partition_set_membership(struct partition *partition, const struct i
     partition->partition_epoch = metadata->partition_epoch;
     partition->replica_count = (int32_t)metadata->replica_count;
     partition->isr_count = (int32_t)metadata->isr_count;
+    partition->is_recovering = metadata->is_recovering;
     partition->wanted_leader_epoch = metadata->leader_epoch;
+    partition->leader_id = metadata->leader_id;
     partition->is_leader_wanted = metadata->leader_id == partition->set->options.broker_id;
+}
+
+/* At once, whatever job holds the log: who does not lead in the newest epoch answers nobody any more, and who follows somebody else by
+ * now takes nothing from the old one (traps 4, 6). */
+static void partition_leave_role(struct partition *partition)
+{
+    bool is_later = partition->wanted_leader_epoch > partition->leader_epoch;
+    if (partition->state == PARTITION_LEADER && !partition->is_leader_wanted) {
+        partition_set_state(partition, PARTITION_FOLLOWER);
+    } else if (partition->state == PARTITION_LEADER && is_later) {
+        partition_end_waiting(partition, ERROR_NOT_LEADER_OR_FOLLOWER);
+    } else if (partition->state == PARTITION_FOLLOWER && (partition->is_leader_wanted || partition->leader_id < 0)) {
+        partition_follow_end(partition);
+    }
 }
 
 void partition_follow_metadata(struct partition *partition, const struct image_partition *metadata)
 {
     partition_set_membership(partition, metadata);
-    if (partition->is_busy || partition->log == NULL || partition->state == PARTITION_OFFLINE ||
-        partition->state == PARTITION_CLOSING) {
+    if (partition->log == NULL || partition->state == PARTITION_OFFLINE || partition->state == PARTITION_CLOSING) {
         return;
     }
-    if (partition->is_leader_wanted && partition->wanted_leader_epoch > partition->leader_epoch) {
-        if (partition->state == PARTITION_OPENING) {
-            partition_is_opening(partition, partition->set->metadata_offset);
-        }
-        partition_begin_epoch(partition);
-    } else {
-        partition_set_mark_dirty(partition->set, partition); /* the ISR may have changed */
+    partition_leave_role(partition);
+    if (!partition->is_busy) {
+        partition_take_role(partition);
     }
 }
 
@@ -260,13 +324,7 @@ static void partition_opening_done(struct loop_job *job)
         partition->log = opening->log;
         struct sync_group *group = set->sync_groups[partition_dir_index(set, opening->dir)];
         partition_log_attach(partition->log, set->worker->loop, &set->files, group, partition);
-        if (!partition_end_busy(partition)) {
-            if (partition->is_leader_wanted) {
-                partition_begin_epoch(partition);
-            } else {
-                partition_opened(partition);
-            }
-        }
+        partition_role_job_done(partition, ERR_OK);
     }
     mem_free(opening->topic_name);
     mem_free(opening);
@@ -300,6 +358,7 @@ void partition_open(struct partition_set *set, const struct image *image, const 
     partition->topic_name = mem_strdup((const char *)topic->name.data);
     partition->state = PARTITION_OPENING;
     partition->leader_epoch = -1;
+    partition->news_end = -1;
     partition_set_membership(partition, metadata);
     topic_settings_resolve(image, topic->name, set->options.defaults, &partition->settings);
     HASH_ADD(hh, set->by_key, key, sizeof(partition->key), partition);

@@ -1,6 +1,7 @@
-/* partition_open: how a replica comes and goes: opened or created in the pool, made leader of an epoch, closed, deleted.
+/* partition_open: how a replica comes and goes: opened or created in the pool, given its role, closed, deleted.
  *
- * Shape:     partition_open -> the place on disk is claimed (place_claims.h) -> job: partition_log_open or _create -> attach -> begin the epoch (on disk) -> LEADER.
+ * Shape:     partition_open -> the place on disk is claimed (place_claims.h) -> job: partition_log_open or _create -> attach -> FOLLOWER,
+ *            or begin the epoch (on disk) -> LEADER.
  *            What arrives while a job holds the partition (a later epoch, a removal, the stop) is done when the job ends.
  * Errors:    a log that can't be opened leaves the partition OFFLINE, with a log line that says what is damaged and what to do.
  * Threads:   the owner worker; the job touches only what it owns.
@@ -16,6 +17,8 @@ void partition_open(struct partition_set *set, const struct image *image, const 
                     const struct image_partition *metadata, bool is_made_now);
 /* Epochs, ISR and leadership as the metadata has them now. */
 void partition_follow_metadata(struct partition *partition, const struct image_partition *metadata);
+/* A job that held the log has ended (partition_follow.c): what was asked meanwhile is done now. */
+void partition_role_job_done(struct partition *partition, enum err err);
 /* The replica left this broker, or its topic is gone: its files too. */
 void partition_remove(struct partition *partition);
 void partition_close(struct partition *partition);

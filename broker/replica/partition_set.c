@@ -84,6 +84,18 @@ static void partition_set_apply_config(struct partition_set *set, const struct i
     }
 }
 
+/* Brokers came, went, or registered again: whose acknowledgements count, and who may be proposed. */
+static void partition_set_refresh_leaders(struct partition_set *set)
+{
+    struct partition *partition = NULL;
+    struct partition *next = NULL;
+    HASH_ITER (hh, set->by_key, partition, next) {
+        if (partition->replica_count > 1) {
+            partition_lead_refresh(partition);
+        }
+    }
+}
+
 void partition_set_apply(struct partition_set *set, const struct image *image, const struct image_delta *delta)
 {
     CHECK(image_offset(image) >= set->metadata_offset); /* never backwards (correctness.md 5) */
@@ -97,6 +109,9 @@ void partition_set_apply(struct partition_set *set, const struct image *image, c
     }
     for (uint32_t i = 0; i < delta->config_count; i++) {
         partition_set_apply_config(set, image, &delta->configs[i]);
+    }
+    if (delta->broker_count > 0) {
+        partition_set_refresh_leaders(set);
     }
     partition_set_report_applied(set);
 }
@@ -135,6 +150,17 @@ static struct partition *partition_set_take_dirty(struct partition_set *set)
     return partition;
 }
 
+/* The replica was moved away and back while its log was closing. */
+static void partition_set_open_again(struct partition_set *set, const struct partition_key *key, bool was_deleted)
+{
+    const struct image *image = set->worker->image;
+    const struct image_topic *topic = image == NULL ? NULL : image_find_topic_id(image, key->topic_id);
+    const struct image_partition *metadata = image_find_partition(topic, key->partition_index);
+    if (metadata != NULL && image_partition_has_replica(metadata, set->options.broker_id)) {
+        partition_open(set, image, topic, metadata, was_deleted);
+    }
+}
+
 void partition_set_forget(struct partition_set *set, struct partition *partition)
 {
     CHECK(partition->read_waiters == NULL && partition->counted_waiters == NULL &&
@@ -158,9 +184,14 @@ void partition_set_forget(struct partition_set *set, struct partition *partition
     set->dirty_first = kept_first;
     set->dirty_last = kept_last;
     HASH_DEL(set->by_key, partition);
+    CHECK(partition->cursors == NULL && !partition->is_watched && !partition->is_following);
+    struct partition_key key = partition->key;
+    bool was_deleted = partition->must_delete;
     mem_free(partition->topic_name);
     mem_free(partition);
-    if (set->is_stopping && set->by_key == NULL) {
+    if (!set->is_stopping) {
+        partition_set_open_again(set, &key, was_deleted);
+    } else if (set->by_key == NULL) {
         set->options.on_stopped(set->options.ctx, set->worker);
     }
 }
@@ -171,6 +202,7 @@ void partition_set_step(struct partition_set *set)
          partition = partition_set_take_dirty(set)) {
         partition_advance(partition);
     }
+    partition_set_send_proposals(set);
     for (size_t i = 0; i < set->log_dirs->dir_count; i++) {
         sync_group_step(set->sync_groups[i]);
     }
@@ -221,7 +253,8 @@ static void partition_set_maintain(struct loop_timer *timer)
     struct partition *partition = NULL;
     struct partition *next = NULL;
     HASH_ITER (hh, set->by_key, partition, next) {
-        if (partition->state == PARTITION_LEADER && !partition->is_busy) {
+        bool is_open = partition->state == PARTITION_LEADER || partition->state == PARTITION_FOLLOWER;
+        if (is_open && !partition->is_busy) {
             partition_log_maintain(partition->log);
         }
     }
@@ -288,6 +321,7 @@ void partition_set_stop(struct partition_set *set)
 {
     set->is_stopping = true;
     loop_timer_cancel(set->worker->loop, &set->maintain_timer);
+    partition_set_stop_watching(set);
     if (set->by_key == NULL) {
         set->options.on_stopped(set->options.ctx, set->worker);
         return;

@@ -10,7 +10,9 @@
 #ifndef BROKER_REPLICA_PARTITION_SET_H
 #define BROKER_REPLICA_PARTITION_SET_H
 
+#include "broker/replica/isr_proposer.h"
 #include "broker/replica/partition.h"
+#include "broker/replica/replica_link.h"
 #include "broker/storage/file_cache.h"
 #include "broker/storage/sync_group.h"
 #include "controller/image_delta.h"
@@ -20,6 +22,8 @@ struct env;
 struct log_dirs;
 struct worker;
 
+/* replica.lag.time.max.ms of a set without options. */
+#define PARTITION_SET_LAG_US_DEFAULT 30000000u
 /* How often each log is asked whether retention, a roll by age or expiry is due. */
 #define PARTITION_SET_MAINTAIN_US 10000000u
 
@@ -37,7 +41,10 @@ struct partition_set_options {
     void (*on_dir_failed)(void *ctx, struct worker *worker, struct log_dir *dir);
     /* The first change since the last checkpoint. */
     void (*on_checkpoint_due)(void *ctx, struct worker *worker);
+    /* Proposals of a step, for isr_proposer_offer; NULL: this node proposes nothing. Takes the batch. */
+    void (*propose)(void *ctx, struct worker *worker, struct isr_batch *batch);
     void *ctx;
+    struct partition_follow_events follow; /* of the worker's streams */
 };
 
 struct partition_set {
@@ -55,6 +62,10 @@ struct partition_set {
     int64_t metadata_offset; /* last applied */
     int64_t reported_offset;
     struct loop_timer maintain_timer;
+    struct isr_batch *proposals; /* of this step */
+    struct partition *watched;   /* leaders with a lagging member of the ISR, or with a proposal under way */
+    struct loop_timer watch_timer;
+    bool is_watching; /* the timer is armed */
     bool is_stopping;
     bool is_checkpoint_due; /* something was appended since the last checkpoint (replica/checkpointer.h) */
 };
@@ -87,6 +98,19 @@ void partition_set_dir_failed(struct partition_set *set, struct log_dir *dir);
 void partition_set_report_applied(struct partition_set *set);
 void partition_set_write_failed(struct partition_set *set, struct log_dir *dir);
 void partition_set_forget(struct partition_set *set, struct partition *partition);
+
+/* partition_set_isr.c, for partition_lead.c and the set itself. */
+uint64_t partition_set_lag_us(const struct partition_set *set);
+/* Time matters for the partition: its step is run again every now and then. */
+void partition_set_watch(struct partition_set *set, struct partition *partition);
+/* Harmless when it is not watched. */
+void partition_set_unwatch(struct partition_set *set, struct partition *partition);
+void partition_set_stop_watching(struct partition_set *set);
+bool partition_set_can_propose(const struct partition_set *set);
+/* `members`: without this broker, ascending by id. */
+void partition_set_propose(struct partition_set *set, const struct partition *partition,
+                           const struct replica_member *members, uint32_t member_count);
+void partition_set_send_proposals(struct partition_set *set);
 
 /* Adds the rows of the open logs in `dir`. */
 void partition_set_checkpoint_rows(struct partition_set *set, struct log_dir *dir, struct log_checkpoint *checkpoint);

@@ -38,7 +38,9 @@ struct replica_cursor {
     struct partition *partition; /* NULL: not subscribed */
     struct replica_cursor *prev, *next;
     int32_t leader_epoch;
+    int64_t counted_end; /* as the follower said last; -1: nothing yet */
     bool is_told;
+    bool is_new; /* on_news is owed to it, whether or not something has moved */
 };
 
 struct replica_subscription {
@@ -49,8 +51,9 @@ struct replica_subscription {
 };
 
 struct replica_position {
-    enum error_code error; /* NOT_LEADER_OR_FOLLOWER, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, STALE_BROKER_EPOCH, ... */
-    bool is_diverging;     /* then the cursor was not taken */
+    enum error_code
+        error;         /* NOT_LEADER_OR_FOLLOWER, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, STALE_BROKER_EPOCH, ... */
+    bool is_diverging; /* then the cursor was not taken */
     int32_t leader_epoch;
     int32_t diverging_epoch;
     int64_t diverging_end_offset;
@@ -59,12 +62,15 @@ struct replica_position {
 };
 
 /* Takes the cursor when there is neither an error nor a divergence, and tells on_news in the next step. An end_offset below the log
- * start is no divergence: the follower begins anew at log_start_offset (and subscribes again). */
+ * start is no divergence: the follower begins anew at log_start_offset (and subscribes again). An older cursor of the same broker is
+ * let go of (its on_ended comes inside of this). A broker epoch that the metadata here does not know yet is taken: what it acknowledges
+ * counts when the metadata has told of it. A follower whose log is empty and begins above the leader's end diverges at LOG_NO_EPOCH. */
 void partition_subscribe(struct partition *partition, const struct replica_subscription *subscription,
                          struct replica_cursor *cursor, struct replica_position *ret_position);
 /* Harmless when the partition has let go of it already. */
 void partition_unsubscribe(struct replica_cursor *cursor);
-/* Everything below end_offset has been handed to the socket, now: for the caught-up clock, and on_news may come again. */
+/* Everything below end_offset has been handed to the socket: on_news may come again. A stream that leaves bytes behind goes on by
+ * itself, no on_news comes for them. */
 void partition_cursor_sent(struct replica_cursor *cursor, int64_t end_offset);
 /* The follower holds everything below counted_end. Ignored (false) when the epoch is not the present one (trap 5). */
 bool partition_acknowledge(struct replica_cursor *cursor, int32_t leader_epoch, int64_t counted_end);
@@ -83,16 +89,19 @@ struct partition_follow_events {
     void (*on_counted)(void *ctx, struct partition *partition);
 };
 
-/* Appends what the leader of this epoch sent: whole batches, the first at the log end. Checks offsets, epochs and CRCs; then moves
+/* Appends what the leader of this epoch sent: whole batches, the first at the log end, or nothing: then only the marks move. Checks offsets, epochs and CRCs; then moves
  * high watermark (min of the leader's and the own log end) and log start. ERR_STALE: another epoch by now (drop it). ERR_OUT_OF_RANGE,
- * ERR_MALFORMED, ERR_CORRUPT: the stream must subscribe anew. ERR_BUSY: a truncation is under way. I/O errors: the partition is offline. */
+ * ERR_MALFORMED, ERR_CORRUPT: the stream must subscribe anew. ERR_BUSY: a truncation is under way. I/O errors: the partition is offline
+ * when its directory has failed (on_unfollow comes inside of this). */
 enum err partition_append_replicated(struct partition *partition, int32_t leader_epoch, struct span batches,
                                      int64_t high_watermark, int64_t log_start_offset) MUST_USE;
 /* Cuts the log to `offset` (never below its own log start; is_full: drops everything and begins at `offset`), then done, on the worker, not before
- * this returns. While it runs nothing is appended and the counted end stands still. */
-void partition_truncate(struct partition *partition, int32_t leader_epoch, int64_t offset, bool is_full, log_done_fn done,
-                        void *ctx);
+ * this returns, exactly once, also when the partition follows no more by then: ERR_STALE if the epoch is another one. While it runs
+ * nothing is appended and the counted end stands still, and a later epoch's on_follow waits. */
+void partition_truncate(struct partition *partition, int32_t leader_epoch, int64_t offset, bool is_full,
+                        log_done_fn done, void *ctx);
 /* Own end of the largest own epoch that is <= leader_epoch: what the follower's truncation point is computed from (trap 1). */
-void partition_epoch_end(const struct partition *partition, int32_t leader_epoch, int32_t *ret_epoch, int64_t *ret_end_offset);
+void partition_epoch_end(const struct partition *partition, int32_t leader_epoch, int32_t *ret_epoch,
+                         int64_t *ret_end_offset);
 
 #endif

@@ -96,7 +96,34 @@ static void begin_epoch(struct world *world, int32_t epoch)
     world->is_done = false;
     partition_log_begin_epoch(world->partition.log, epoch, on_log_done, world);
     await(world, &world->is_done);
+    world->partition.wanted_leader_epoch = epoch;
     partition_set_leader_epoch(&world->partition, epoch);
+}
+
+/* The ISR as the metadata has it: this broker (1), and the first of its followers (2, 3). */
+static void set_isr(struct world *world, int32_t replica_count, int32_t isr_count)
+{
+    struct replica_member members[2];
+    struct partition *partition = &world->partition;
+    for (int32_t i = 0; i < replica_count - 1; i++) {
+        members[i] = (struct replica_member){
+            .broker_id = 2 + i, .broker_epoch = 10, .is_alive = true, .is_in_isr = i < isr_count - 1};
+    }
+    partition->replica_count = replica_count;
+    partition->isr_count = isr_count;
+    partition->partition_epoch++;
+    replica_progress_set_members(&partition->progress, members, (uint32_t)replica_count - 1, partition->partition_epoch,
+                                 false, loop_now_us(world->worker.loop));
+    partition_set_mark_dirty(world->set, partition);
+}
+
+static void acknowledge(struct world *world, int32_t broker_id, int64_t counted_end)
+{
+    replica_progress_log_end(&world->partition.progress, partition_log_end_offset(world->partition.log),
+                             loop_now_us(world->worker.loop));
+    assert_true(replica_progress_acknowledge(&world->partition.progress, broker_id, 10, counted_end,
+                                             loop_now_us(world->worker.loop)));
+    partition_set_mark_dirty(world->set, &world->partition);
 }
 
 static int set_up(void **state)
@@ -133,8 +160,10 @@ static int set_up(void **state)
     assert_int_equal(
         partition_log_create(world->dirs.dirs[0], &id, &partition->settings.log, &partition->log, &problem), ERR_OK);
     partition_log_attach(partition->log, world->worker.loop, &world->set->files, world->set->sync_groups[0], partition);
+    partition->is_leader_wanted = true;
     begin_epoch(world, EPOCH);
     partition_set_state(partition, PARTITION_LEADER);
+    partition_lead_begin(partition);
     *state = world;
     return 0;
 }
@@ -247,24 +276,67 @@ static void too_few_in_sync(void **state)
     struct world *world = *state;
     struct one_append refused;
     struct one_append late;
-    world->partition.replica_count = 2;
     world->partition.settings.min_insync_replicas = 2;
+    set_isr(world, 2, 1);
     append(world, &refused, APPEND_ACKS_ALL, 0, 0);
     put(world, &refused);
     assert_true(refused.is_done);
     assert_int_equal(refused.append.error, ERROR_NOT_ENOUGH_REPLICAS);
     assert_int_equal(partition_log_end_offset(world->partition.log), 0);
-    world->partition.isr_count = 2;
+    set_isr(world, 2, 2);
     append(world, &late, APPEND_ACKS_ALL, 0, 0);
     late.append.timeout_us = TIMEOUT_US;
     put(world, &late);
-    world->partition.isr_count = 1;
+    set_isr(world, 2, 1);
+    acknowledge(world, 2, 3);
     await(world, &late.is_done);
     assert_int_equal(late.append.error, ERROR_REQUEST_TIMED_OUT);
     assert_int_equal(late.append.base_offset, 0);
     assert_int_equal(partition_read_end(&world->partition, false), 0); /* not while the ISR is too small */
     drop(&refused);
     drop(&late);
+}
+
+/* acks=all waits for every member of the ISR; readers see nothing before. */
+static void acks_all_waits_for_the_isr(void **state)
+{
+    struct world *world = *state;
+    struct one_append all;
+    struct one_append leader;
+    set_isr(world, 3, 3);
+    append(world, &all, APPEND_ACKS_ALL, 0, 0);
+    append(world, &leader, APPEND_ACKS_LEADER, 0, 0);
+    put(world, &all);
+    put(world, &leader);
+    await(world, &leader.is_done); /* the own disk has both */
+    acknowledge(world, 2, 6);
+    acknowledge(world, 3, 2);
+    partition_set_step(world->set);
+    assert_false(all.is_done);
+    assert_int_equal(partition_read_end(&world->partition, false), 2);
+    acknowledge(world, 3, 3);
+    partition_set_step(world->set);
+    assert_true(all.is_done);
+    assert_int_equal(all.append.error, ERROR_NONE);
+    assert_int_equal(partition_read_end(&world->partition, false), 3);
+    drop(&all);
+    drop(&leader);
+}
+
+/* The ISR shrank while it waited, and the minimum was raised: committed, but by fewer than asked for (trap 6). */
+static void too_few_in_sync_at_the_end(void **state)
+{
+    struct world *world = *state;
+    struct one_append one;
+    set_isr(world, 3, 2);
+    append(world, &one, APPEND_ACKS_ALL, 0, 0);
+    put(world, &one);
+    world->partition.high_watermark = 3; /* moved in the very step in which the metadata comes */
+    world->partition.settings.min_insync_replicas = 3;
+    await(world, &one.is_done);
+    assert_int_equal(one.append.error, ERROR_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
+    assert_int_equal(one.append.base_offset, 0);
+    drop(&one);
 }
 
 /* An acknowledgement belongs to the epoch of its append, whatever the next epoch finds on the disk (trap 6). */
@@ -276,6 +348,7 @@ static void later_epoch_ends_what_waits(void **state)
     append(world, &one, APPEND_ACKS_ALL, 0, 0);
     put(world, &one);
     partition_wait(&world->partition, &reader.waiter);
+    world->partition.wanted_leader_epoch = EPOCH + 1;
     partition_set_leader_epoch(&world->partition, EPOCH + 1);
     assert_true(one.is_done);
     assert_int_equal(one.append.error, ERROR_NOT_LEADER_OR_FOLLOWER);
@@ -340,6 +413,8 @@ int main(void)
         TEST(acks_all_waits_for_the_disk),
         TEST(acks_none_ends_at_once_and_acks_leader_with_the_disk),
         TEST(too_few_in_sync),
+        TEST(acks_all_waits_for_the_isr),
+        TEST(too_few_in_sync_at_the_end),
         TEST(later_epoch_ends_what_waits),
         TEST(duplicate_waits_like_its_original),
         TEST(closing_answers_and_wakes),
