@@ -19,6 +19,7 @@ void cluster_meta_done(struct cluster_meta *meta)
 void cluster_meta_forget(struct cluster_meta *meta, unsigned node)
 {
     memset(meta->views[node], 0, sizeof(meta->views[node]));
+    meta->applied_index[node] = 0;
 }
 
 static int32_t node_of(const struct cluster_meta *meta, int32_t broker_id)
@@ -205,8 +206,21 @@ static void observe_image(struct cluster_meta *meta, unsigned node, struct meta_
     }
 }
 
+/* A snapshot beyond what this process had applied came from somebody else. */
+static void observe_quorum(struct cluster_meta *meta, unsigned node, const struct quorum *quorum)
+{
+    struct quorum_facts facts;
+    quorum_get_facts(quorum, &facts);
+    uint64_t applied_index = meta->applied_index[node];
+    meta->counts.snapshot_installs += applied_index > 0 && facts.snapshot_index > applied_index ? 1 : 0;
+    meta->applied_index[node] = facts.applied_index > facts.snapshot_index ? facts.applied_index : facts.snapshot_index;
+}
+
 void cluster_meta_observe(struct cluster_meta *meta, unsigned node, const struct broker *broker)
 {
+    if (broker->controller != NULL && broker->controller->quorum != NULL) {
+        observe_quorum(meta, node, broker->controller->quorum);
+    }
     if (broker->controller != NULL) {
         observe_image(meta, node, &meta->views[node][0], broker->controller->image);
     }

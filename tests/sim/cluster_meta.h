@@ -41,6 +41,7 @@ struct meta_counts {
     uint64_t registrations;
     uint64_t fencings;
     uint64_t compared_hashes;
+    uint64_t snapshot_installs; /* at controllers that had fallen behind the log */
 };
 
 struct meta_view { /* of one node: its controller's image, and its broker's */
@@ -54,7 +55,8 @@ struct cluster_meta {
     struct meta_hash *hashes; /* by offset */
     size_t hash_capacity;
     struct meta_view views[CLUSTER_NODES_MAX][2];
-    int64_t offset; /* of the mirror */
+    uint64_t applied_index[CLUSTER_NODES_MAX]; /* of the controllers' quorums */
+    int64_t offset;                            /* of the mirror */
     int64_t controller_epoch;
     int32_t active_node; /* index of the active controller in the plan; -1: none known */
     int64_t broker_epochs[CLUSTER_NODES_MAX];

@@ -76,8 +76,6 @@ static void on_machine_log(struct sim_node *machine, const char *line, size_t by
     if (has_event(line, bytes, " subsystem=broker event=failed ")) {
         (void)snprintf(node->problem, sizeof(node->problem), "%.*s", (int)bytes, line);
     }
-    bool has_image = cluster->meta.views[node->index][0].offset > 0; /* else it is its own snapshot, at the start */
-    cluster->counts.snapshot_installs += has_image && has_event(line, bytes, " event=snapshot ") ? 1 : 0;
     cluster->counts.metadata_snapshots += has_event(line, bytes, " event=metadata_snapshot ") ? 1 : 0;
     if (has_event(line, bytes, " event=metadata_differs ")) {
         cluster_verdict_violation(&cluster->verdict, "R8: %s: %.*s", node->plan->name, (int)bytes, line);

@@ -26,7 +26,7 @@ void cluster_totals_add(struct cluster_totals *totals, const struct cluster_worl
     totals->isr_expansions += cluster->meta.counts.isr_expansions;
     totals->elr_elections += cluster->meta.counts.elr_elections;
     totals->unclean_restarts += cluster->counts.unclean_boots;
-    totals->snapshot_installs += cluster->counts.snapshot_installs;
+    totals->snapshot_installs += cluster->meta.counts.snapshot_installs;
     totals->metadata_snapshots += cluster->counts.metadata_snapshots;
     totals->controller_failovers += cluster->meta.counts.controller_failovers;
     if (cluster->people != NULL && cluster->people_machine->state == SIM_NODE_RUNNING) {

@@ -50,7 +50,6 @@ struct cluster_counts {
     uint64_t aborts;   /* by the one abort that is right */
     uint64_t orderly_stops;
     uint64_t unclean_boots;      /* of brokers whose machine had lost its power */
-    uint64_t snapshot_installs;  /* of the quorum, at a voter that had fallen behind */
     uint64_t metadata_snapshots; /* sent to brokers */
 };
 
