@@ -11,13 +11,13 @@ static void leave_partition(void *ctx, const struct image_topic *topic, struct p
 {
     const struct sweep_fitness *fitness = (const struct sweep_fitness *)ctx;
     partition_control_leave(draft, fitness->broker_id);
-    partition_control_elect(draft, sweep_fitness_of, fitness, true, sweep_allows_unclean(fitness->image, topic));
+    partition_control_elect(draft, sweep_fitness_of, fitness, true, sweep_allows_unclean(fitness, topic));
 }
 
 static void elect_where_needed(void *ctx, const struct image_topic *topic, struct partition_draft *draft)
 {
     const struct sweep_fitness *fitness = (const struct sweep_fitness *)ctx;
-    partition_control_elect(draft, sweep_fitness_of, fitness, true, sweep_allows_unclean(fitness->image, topic));
+    partition_control_elect(draft, sweep_fitness_of, fitness, true, sweep_allows_unclean(fitness, topic));
 }
 
 /* The first part of what one entry can't hold. Nobody may see a fenced broker that leads: until the last part it counts as
@@ -33,7 +33,7 @@ static void drain(struct decision *decision, const struct image_broker *broker, 
 /* Returns whether the broker is fenced with this entry (else with a later one). */
 static bool fence(struct decision *decision, const struct image_broker *broker, struct decision_result *result)
 {
-    struct sweep_fitness fitness = {decision->image, broker->id, ELECT_UNFIT};
+    struct sweep_fitness fitness = {decision->image, decision->defaults, broker->id, ELECT_UNFIT};
     struct partition_sweep sweep = {.decision = decision, .visit = leave_partition, .ctx = &fitness};
     partition_sweep_broker(&sweep, broker->id);
     if (sweep.is_partial) {
@@ -131,7 +131,8 @@ static bool is_forgotten(const struct takeover *takeover, const struct image_top
                          const struct image_partition *partition)
 {
     return takeover->is_memory_lost && partition->replica_count > 1 &&
-           config_control_topic_is(takeover->fitness.image, topic->name, "durability", "cached", false);
+           config_control_topic_is(takeover->fitness.image, topic->name, "durability", "cached",
+                                   takeover->fitness.defaults->is_cached);
 }
 
 /* A replica whose directory is gone begins anew in another one, if somebody else is complete. Else it stays where it is, without
@@ -150,7 +151,7 @@ static void take_over_partition(void *ctx, const struct image_topic *topic, stru
         partition_control_leave(draft, id);
     }
     partition_control_elect(draft, sweep_fitness_of, &takeover->fitness, true,
-                            sweep_allows_unclean(takeover->fitness.image, topic));
+                            sweep_allows_unclean(&takeover->fitness, topic));
 }
 
 static bool check_endpoints(struct decision *decision, const struct controller_registration *registration,
@@ -218,7 +219,7 @@ bool broker_control_register(struct decision *decision, const struct controller_
     *ret_epoch = 0;
     if (before != NULL) {
         struct takeover takeover = {
-            .fitness = {decision->image, registration->broker_id, ELECT_UNFIT},
+            .fitness = {decision->image, decision->defaults, registration->broker_id, ELECT_UNFIT},
             .registration = registration,
             .replica_counts = count_replicas(decision, registration),
             .is_memory_lost =
@@ -264,7 +265,7 @@ static void move_partition(void *ctx, const struct image_topic *topic, struct pa
 /* Returns whether nothing is left to be moved: nobody waits for the broker any more, or nobody can take its place. */
 static bool leave(struct decision *decision, const struct image_broker *broker)
 {
-    struct sweep_fitness fitness = {decision->image, broker->id, ELECT_UNFIT};
+    struct sweep_fitness fitness = {decision->image, decision->defaults, broker->id, ELECT_UNFIT};
     struct partition_sweep sweep = {.decision = decision, .visit = move_partition, .ctx = &fitness};
     partition_sweep_broker(&sweep, broker->id);
     if (!broker->is_shutting_down && image_broker_count(decision->image) > 1) {
@@ -276,7 +277,7 @@ static bool leave(struct decision *decision, const struct image_broker *broker)
 /* Until the last part of what one entry can't hold, the broker counts as leaving: see drain. */
 static bool unfence(struct decision *decision, const struct image_broker *broker, struct decision_result *result)
 {
-    struct sweep_fitness fitness = {decision->image, broker->id, ELECT_FIT};
+    struct sweep_fitness fitness = {decision->image, decision->defaults, broker->id, ELECT_FIT};
     struct partition_sweep sweep = {.decision = decision, .visit = elect_where_needed, .ctx = &fitness};
     partition_sweep_broker(&sweep, broker->id);
     meta_add_broker_state(decision->records, broker->id, broker->epoch, false, sweep.is_partial);

@@ -45,6 +45,13 @@ static bool edit_init(struct edit *edit, struct decision *decision, enum image_c
     return true;
 }
 
+/* What elections and ELRs follow must be the same for whoever leads (KIP-966 has the same rule for min.insync.replicas). */
+static bool is_decided_upon(struct span key)
+{
+    return span_equal_text(key, "min.insync.replicas") || span_equal_text(key, "log.durability") ||
+           span_equal_text(key, "unclean.leader.election.enable");
+}
+
 /* The row of a setting that may be changed, or NULL with the result set. */
 static const struct option_row *find_row(struct edit *edit, struct span key)
 {
@@ -59,6 +66,14 @@ static const struct option_row *find_row(struct edit *edit, struct span key)
             return NULL;
         }
         return &row->row;
+    }
+    if (edit->name.bytes > 0 && is_decided_upon(key)) {
+        (void)decision_refuse(
+            edit->decision, edit->result, ERROR_INVALID_CONFIG,
+            "Broker config %.*s can't be set for a single broker, because the controller decides by it: set it "
+            "for all brokers (no name), or for a topic.",
+            DECISION_TEXT(key));
+        return NULL;
     }
     const struct option_table *table = edit->decision->defaults->broker_options;
     const struct option_row *row = table == NULL ? NULL : option_find(table, key);

@@ -18,6 +18,8 @@ struct decision_defaults {
     int32_t num_partitions;
     int32_t default_replication_factor;
     int32_t min_insync_replicas;
+    bool is_cached;                            /* log.durability */
+    bool allows_unclean;                       /* unclean.leader.election.enable */
     int32_t partitions_max;                    /* 0: no bound */
     const struct option_table *broker_options; /* rows that may be changed while running; NULL: none */
 };

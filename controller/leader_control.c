@@ -12,7 +12,7 @@ static bool can_lead(const struct sweep_fitness *fitness, const struct image_par
 static bool elect_preferred(struct partition_sweep *sweep, const struct image_topic *topic,
                             const struct image_partition *partition, struct decision_result *result)
 {
-    struct sweep_fitness fitness = {sweep->decision->image, -1, ELECT_UNFIT};
+    struct sweep_fitness fitness = {sweep->decision->image, sweep->decision->defaults, -1, ELECT_UNFIT};
     int32_t preferred_id = partition->replicas[0];
     if (!can_lead(&fitness, partition, preferred_id)) {
         return decision_refuse(sweep->decision, result, ERROR_PREFERRED_LEADER_NOT_AVAILABLE,
@@ -31,7 +31,7 @@ static bool elect_preferred(struct partition_sweep *sweep, const struct image_to
 static bool elect_unclean(struct partition_sweep *sweep, const struct image_topic *topic,
                           const struct image_partition *partition, struct decision_result *result)
 {
-    struct sweep_fitness fitness = {sweep->decision->image, -1, ELECT_UNFIT};
+    struct sweep_fitness fitness = {sweep->decision->image, sweep->decision->defaults, -1, ELECT_UNFIT};
     struct partition_draft draft;
     partition_sweep_draft(&draft, sweep->decision, topic, partition);
     partition_control_elect(&draft, sweep_fitness_of, &fitness, true, true);
@@ -126,7 +126,7 @@ uint32_t leader_control_balance(struct decision *decision, uint32_t percent_max,
 {
     uint32_t count = image_broker_count(decision->image);
     struct balance balance = {
-        .fitness = {decision->image, -1, ELECT_UNFIT},
+        .fitness = {decision->image, decision->defaults, -1, ELECT_UNFIT},
         .decision = decision,
         .preferred_counts = (uint32_t *)arena_array(decision->arena, count + 1u, sizeof(uint32_t)),
         .absent_counts = (uint32_t *)arena_array(decision->arena, count + 1u, sizeof(uint32_t)),
@@ -153,12 +153,12 @@ uint32_t leader_control_balance(struct decision *decision, uint32_t percent_max,
 static void follow_settings(void *ctx, const struct image_topic *topic, struct partition_draft *draft)
 {
     const struct sweep_fitness *fitness = (const struct sweep_fitness *)ctx;
-    partition_control_elect(draft, sweep_fitness_of, fitness, true, sweep_allows_unclean(fitness->image, topic));
+    partition_control_elect(draft, sweep_fitness_of, fitness, true, sweep_allows_unclean(fitness, topic));
 }
 
 void leader_control_settings_changed(struct partition_sweep *sweep, const struct image_topic *topic)
 {
-    struct sweep_fitness fitness = {sweep->decision->image, -1, ELECT_UNFIT};
+    struct sweep_fitness fitness = {sweep->decision->image, sweep->decision->defaults, -1, ELECT_UNFIT};
     sweep->visit = follow_settings;
     sweep->ctx = &fitness;
     if (topic != NULL) {

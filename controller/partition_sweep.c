@@ -33,9 +33,10 @@ enum elect_fitness sweep_fitness_of(const void *ctx, const struct image_partitio
     return broker->is_shutting_down ? ELECT_LEAVING : ELECT_FIT;
 }
 
-bool sweep_allows_unclean(const struct image *image, const struct image_topic *topic)
+bool sweep_allows_unclean(const struct sweep_fitness *fitness, const struct image_topic *topic)
 {
-    return config_control_topic_is(image, topic->name, "unclean.leader.election.enable", "true", false);
+    return config_control_topic_is(fitness->image, topic->name, "unclean.leader.election.enable", "true",
+                                   fitness->defaults->allows_unclean);
 }
 
 static int32_t min_isr_of(const struct decision *decision, const struct image_topic *topic)

@@ -20,6 +20,7 @@
  * decision, whatever the image says of its being alive. */
 struct sweep_fitness {
     const struct image *image;
+    const struct decision_defaults *defaults;
     int32_t broker_id; /* -1: nobody comes or goes */
     enum elect_fitness fitness;
 };
@@ -28,7 +29,7 @@ struct sweep_fitness {
 enum elect_fitness sweep_fitness_of(const void *ctx, const struct image_partition *partition, int32_t broker_id);
 /* Whether the broker, as it is registered, has the directory of its replica. */
 bool sweep_has_directory(const struct image_broker *broker, const struct image_partition *partition);
-bool sweep_allows_unclean(const struct image *image, const struct image_topic *topic);
+bool sweep_allows_unclean(const struct sweep_fitness *fitness, const struct image_topic *topic);
 
 typedef void (*sweep_visit_fn)(void *ctx, const struct image_topic *topic, struct partition_draft *draft);
 

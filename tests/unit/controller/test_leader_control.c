@@ -414,6 +414,52 @@ static void test_settings(void **unused)
     state_done(&state);
 }
 
+/* The node's own defaults count where nothing was set; a single broker can't have its own. */
+static void test_defaults(void **unused)
+{
+    (void)unused;
+    struct state state;
+    const struct decision_defaults cached = {.min_insync_replicas = 1, .is_cached = true, .allows_unclean = true};
+    setup(&state, 3);
+    cluster_create(&state, "t", three, 2, 1, NULL, 0);
+    struct config_change change = CONFIG("min.insync.replicas", "2");
+    struct decision decision = state_decision(&state, 0);
+    struct decision_result result = {0};
+    assert_false(config_control_change(&decision, IMAGE_CONFIG_BROKER, span_text("1"), &change, 1, &result));
+    assert_int_equal(result.code, ERROR_INVALID_CONFIG);
+    assert_non_null(strstr((const char *)result.message.data, "for a topic"));
+
+    struct image_endpoint endpoint = {.listener_name = span_text("P"), .host = span_text("h"), .port = 1};
+    for (int32_t id = 1; id <= 2; id++) {
+        struct uuid directory = id_of((uint32_t)id * 16 + 1);
+        struct controller_registration registration = {.broker_id = id,
+                                                       .incarnation_id = id_of(500 + (uint32_t)id),
+                                                       .previous_epoch = -1,
+                                                       .boot_id = span_text("next boot"),
+                                                       .endpoints = &endpoint,
+                                                       .endpoint_count = 1,
+                                                       .directories = &directory,
+                                                       .directory_count = 1};
+        int64_t epoch = 0;
+        decision = state_decision(&state, 0);
+        decision.defaults = &cached;
+        assert_true(broker_control_register(&decision, &registration, &epoch, &result));
+        cluster_commit(&state);
+    }
+    expect(cluster_partition(&state, "t", 0), IMAGE_NO_LEADER, 0, 0);
+    decision = state_decision(&state, 0);
+    decision.defaults = &cached;
+    bool is_fenced = true;
+    bool may_shut_down = false;
+    struct controller_heartbeat heartbeat = {
+        .broker_id = 2, .broker_epoch = cluster_epoch(&state, 2), .applied_offset = INT64_MAX};
+    assert_true(broker_control_heartbeat(&decision, &heartbeat, &is_fenced, &may_shut_down, &result));
+    cluster_commit(&state);
+    expect(cluster_partition(&state, "t", 0), 2, 1, 0);
+    assert_true(cluster_partition(&state, "t", 0)->is_recovering);
+    state_done(&state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -427,6 +473,7 @@ int main(void)
         cmocka_unit_test(test_elections_asked_for),
         cmocka_unit_test(test_balance),
         cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_defaults),
     };
     return cmocka_run_group_tests_name("leader_control", tests, NULL, NULL);
 }
