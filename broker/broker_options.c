@@ -107,7 +107,7 @@ static const struct option_row rows[] = {
     ROW("delete.topic.enable", delete_topic_enable, BOOL, "", 0, 0, "true", NULL, AT_START, NOT_YET,
         "Whether topics can be deleted."),
     ROW("unclean.leader.election.enable", unclean_leader_election_enable, BOOL, "", 0, 0, "false", NULL, CLUSTER_WIDE,
-        NOT_YET, "Whether a replica that is not in sync may become leader when no other is left."),
+        ACTED_ON, "Whether a replica that is not in sync may become leader when no other is left."),
     ROW("compression.type", compression_type, ENUM, "", 0, 0, "producer", "producer,uncompressed,gzip,snappy,lz4,zstd",
         CLUSTER_WIDE, NOT_YET, "Codec of stored batches; producer keeps what the producer chose."),
     ROW("message.max.bytes", message_max_bytes, INT, "bytes", 0, INT32_MAX, "1048588", NULL, CLUSTER_WIDE, ACTED_ON,

@@ -197,6 +197,8 @@ static enum err start_controller(struct broker *broker, struct option_problem *r
     controller_options.num_partitions = options->num_partitions;
     controller_options.default_replication_factor = options->default_replication_factor;
     controller_options.min_insync_replicas = options->min_insync_replicas;
+    controller_options.is_cached = strcmp(options->log_durability, "cached") == 0;
+    controller_options.allows_unclean = options->unclean_leader_election_enable;
     controller_options.broker_options = broker_options_table();
     controller_options.metrics = broker->metrics;
     controller_options.on_fatal = on_controller_fatal;

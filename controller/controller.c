@@ -385,6 +385,8 @@ enum err controller_start(struct env *env, const struct controller_options *opti
         .default_replication_factor = options->default_replication_factor,
         .min_insync_replicas = options->min_insync_replicas,
         .partitions_max = options->partitions_max,
+        .is_cached = options->is_cached,
+        .allows_unclean = options->allows_unclean,
         .broker_options = options->broker_options,
     };
     controller->image = image_new_empty();

@@ -51,6 +51,8 @@ struct controller_options {
     int32_t default_replication_factor; /* default.replication.factor, 1 */
     int32_t min_insync_replicas;        /* min.insync.replicas, 1 */
     int32_t partitions_max;             /* of the whole cluster; 0: no bound */
+    bool is_cached;                     /* log.durability is cached, false */
+    bool allows_unclean;                /* unclean.leader.election.enable, false */
 
     /* The broker's own settings: those that may change while it runs can be set by (Incremental)AlterConfigs on brokers. NULL: none. */
     const struct option_table *broker_options;
