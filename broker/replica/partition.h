@@ -134,10 +134,11 @@ struct partition {
     struct partition *watch_next;
 
     /* follower */
-    bool is_following;         /* between on_follow and on_unfollow */
-    int64_t told_counted_end;  /* by on_counted */
-    int64_t told_start_offset; /* of the leader: up to here was asked to be deleted */
-    void *follow_slot;         /* the streams' */
+    bool is_following;             /* between on_follow and on_unfollow */
+    int64_t told_counted_end;      /* by on_counted */
+    int64_t leader_high_watermark; /* as the leader said last in this epoch */
+    int64_t told_start_offset;     /* of the leader: up to here was asked to be deleted */
+    void *follow_slot;             /* the streams' */
     UT_hash_handle hh;
 };
 

@@ -16,6 +16,7 @@ void partition_follow_begin(struct partition *partition)
     const struct partition_follow_events *events = &partition->set->options.follow;
     partition->told_counted_end = partition_log_counted_end(partition->log);
     partition->told_start_offset = 0;
+    partition->leader_high_watermark = 0;
     if (partition->leader_id < 0) {
         partition_follow_end(partition);
         return;
@@ -38,6 +39,17 @@ void partition_follow_end(struct partition *partition)
     }
 }
 
+/* The leader's, as far as this replica counts what it has: recovery takes a checkpointed high watermark of a synced topic for a promise
+ * that everything below is on disk (storage/log_marks.h). */
+static void follow_high_watermark(struct partition *partition, int64_t counted_end)
+{
+    int64_t high_watermark =
+        partition->leader_high_watermark < counted_end ? partition->leader_high_watermark : counted_end;
+    if (high_watermark > partition->high_watermark) {
+        partition_set_high_watermark(partition, high_watermark);
+    }
+}
+
 void partition_follow_tell(struct partition *partition)
 {
     const struct partition_follow_events *events = &partition->set->options.follow;
@@ -45,6 +57,7 @@ void partition_follow_tell(struct partition *partition)
         return;
     }
     int64_t counted_end = partition_log_counted_end(partition->log);
+    follow_high_watermark(partition, counted_end);
     if (counted_end != partition->told_counted_end && events->on_counted != NULL) {
         partition->told_counted_end = counted_end;
         events->on_counted(events->ctx, partition);
@@ -105,14 +118,11 @@ static void follow_log_start(struct partition *partition, int64_t log_start_offs
 
 static void follow_marks(struct partition *partition, int64_t high_watermark, int64_t log_start_offset)
 {
-    int64_t end_offset = partition_log_end_offset(partition->log);
-    if (high_watermark > end_offset) {
-        high_watermark = end_offset;
-    }
-    if (high_watermark > partition->high_watermark) {
-        partition_set_high_watermark(partition, high_watermark);
+    if (high_watermark > partition->leader_high_watermark) {
+        partition->leader_high_watermark = high_watermark;
         partition_set_mark_dirty(partition->set, partition);
     }
+    follow_high_watermark(partition, partition_log_counted_end(partition->log));
     follow_log_start(partition, log_start_offset);
 }
 

@@ -90,7 +90,7 @@ struct partition_follow_events {
 };
 
 /* Appends what the leader of this epoch sent: whole batches, the first at the log end, or nothing: then only the marks move. Checks offsets, epochs and CRCs; then moves
- * high watermark (min of the leader's and the own log end) and log start. ERR_STALE: another epoch by now (drop it). ERR_OUT_OF_RANGE,
+ * high watermark (min of the leader's and the own counted end) and log start. ERR_STALE: another epoch by now (drop it). ERR_OUT_OF_RANGE,
  * ERR_MALFORMED, ERR_CORRUPT: the stream must subscribe anew. ERR_BUSY: a truncation is under way. I/O errors: the partition is offline
  * when its directory has failed (on_unfollow comes inside of this). */
 enum err partition_append_replicated(struct partition *partition, int32_t leader_epoch, struct span batches,

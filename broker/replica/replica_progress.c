@@ -236,7 +236,7 @@ bool replica_progress_acknowledge(struct replica_progress *progress, int32_t bro
 int64_t replica_progress_high_watermark(const struct replica_progress *progress, int64_t counted_end, int32_t min_isr,
                                         uint64_t now_us, uint64_t lag_us)
 {
-    if (progress->isr_count < min_isr) {
+    if (progress->partition_epoch < 0 || progress->isr_count < min_isr) {
         return -1; /* else members of the ELR would not hold everything that is committed (trap 2) */
     }
     int64_t end = counted_end;

@@ -75,7 +75,8 @@ void replica_progress_log_end(struct replica_progress *progress, int64_t log_end
 bool replica_progress_acknowledge(struct replica_progress *progress, int32_t broker_id, int64_t broker_epoch,
                                   int64_t counted_end, uint64_t now_us);
 
-/* Where the high watermark may stand; at most `counted_end`, the leader's own. -1: the ISR is below min_isr. */
+/* Where the high watermark may stand; at most `counted_end`, the leader's own. -1: nowhere yet, the ISR is below min_isr
+ * or not known. */
 int64_t replica_progress_high_watermark(const struct replica_progress *progress, int64_t counted_end, int32_t min_isr,
                                         uint64_t now_us, uint64_t lag_us);
 

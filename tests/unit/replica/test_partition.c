@@ -164,6 +164,7 @@ static int set_up(void **state)
     begin_epoch(world, EPOCH);
     partition_set_state(partition, PARTITION_LEADER);
     partition_lead_begin(partition);
+    set_isr(world, 1, 1);
     *state = world;
     return 0;
 }
