@@ -1,14 +1,12 @@
-/* Life of the controller, and the way of requests and commits through it. */
+/* Life of the controller: start, links, stop. */
 #include "controller/controller.h"
 
-#include "common/big_endian.h"
 #include "common/logger.h"
 #include "common/mem.h"
 #include "common/metric.h"
 #include "common/seam/fs.h"
 #include "controller/controller_metrics.h"
 #include "controller/controller_private.h"
-#include "controller/image_apply.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -40,342 +38,69 @@ void controller_options_init(struct controller_options *options)
     };
 }
 
-static void count(struct controller *controller, enum controller_metric metric, int64_t delta)
+/* ---- links ---- */
+
+bool controller_is_own_cluster(const struct controller *controller, const char *cluster_id)
 {
-    if (controller->metrics != NULL) {
-        metric_add(controller->metrics, (size_t)metric, delta);
-    }
+    const char *own = controller_cluster_id(controller);
+    return cluster_id[0] == '\0' || own[0] == '\0' || strcmp(cluster_id, own) == 0;
 }
 
-static void gauge(struct controller *controller, enum controller_metric metric, int64_t value)
+void controller_fill_hello(const struct controller *controller, struct rpc_hello *ret_hello)
 {
-    if (controller->metrics != NULL) {
-        metric_set_value(controller->metrics, (size_t)metric, value);
-    }
+    *ret_hello = (struct rpc_hello){.node_id = controller->options.node_id,
+                                    .directory_id = controller->directory.id,
+                                    .incarnation_id = controller->options.incarnation_id,
+                                    .broker_epoch = -1};
+    (void)snprintf(ret_hello->cluster_id, sizeof(ret_hello->cluster_id), "%s", controller_cluster_id(controller));
 }
 
-static void show_gauges(struct controller *controller)
+/* On the server's loop: only what is constant or atomic. */
+static bool check_any(void *ctx, const struct rpc_hello *peer, struct loop **ret_loop,
+                      char ret_refusal[RPC_REFUSAL_BYTES])
 {
-    struct quorum_facts facts;
-    quorum_get_facts(controller->quorum, &facts);
-    gauge(controller, CONTROLLER_METRIC_ACTIVE, controller->is_active);
-    gauge(controller, CONTROLLER_METRIC_METADATA_OFFSET, image_offset(controller->image));
-    gauge(controller, CONTROLLER_METRIC_TOPICS, image_topic_count(controller->image));
-    gauge(controller, CONTROLLER_METRIC_PARTITIONS, (int64_t)image_partition_total(controller->image));
-    gauge(controller, CONTROLLER_METRIC_BROKERS, image_broker_count(controller->image));
-    gauge(controller, CONTROLLER_METRIC_LOG_BYTES, (int64_t)facts.log_bytes);
+    (void)peer;
+    (void)ret_refusal; /* who belongs to another cluster learns it from our hello */
+    *ret_loop = ((struct controller *)ctx)->loop;
+    return true;
 }
 
-void controller_view_update(struct controller *controller)
-{
-    struct controller_view view = {.is_active = controller->is_active, .leader = {.node_id = -1}};
-    (void)snprintf(view.cluster_id, sizeof(view.cluster_id), "%s", controller->identity.cluster_id);
-    if (controller->is_active) {
-        view.leader.node_id = controller->options.node_id;
-    }
-    if (memcmp(&view, &controller->view, sizeof(view)) != 0) {
-        controller->view = view;
-        controller_watch_show(controller);
-    }
-}
-
-/* ---- what the quorum tells ---- */
-
-static void on_fatal(void *ctx, const char *reason)
+static bool check_voter(void *ctx, const struct rpc_hello *peer, struct loop **ret_loop,
+                        char ret_refusal[RPC_REFUSAL_BYTES])
 {
     struct controller *controller = (struct controller *)ctx;
-    controller->is_failed = true;
-    controller->is_active = false;
-    log_error(controller->env->logger, "controller", "failed", "reason=\"%s\"", reason);
-    if (controller->options.on_fatal != NULL) {
-        controller->options.on_fatal(controller->options.on_fatal_ctx, reason);
-        return;
+    if (uuid_equal(peer->directory_id, controller->directory.id)) {
+        (void)snprintf(ret_refusal, RPC_REFUSAL_BYTES,
+                       "node %" PRId32 " has the metadata directory id of node %" PRId32
+                       ": was the directory copied, or does controller.quorum.voters name one node twice?",
+                       peer->node_id, controller->options.node_id);
+        return false;
     }
-    check_failed(__FILE__, __LINE__, reason, __func__);
+    if (!controller_is_own_cluster(controller, peer->cluster_id)) {
+        (void)snprintf(ret_refusal, RPC_REFUSAL_BYTES, "this controller is of cluster %s, not of %.40s",
+                       controller_cluster_id(controller), peer->cluster_id);
+        return false;
+    }
+    *ret_loop = controller->loop;
+    return true;
 }
 
-static enum err on_restore(void *ctx, uint64_t index, uint64_t term, struct span data)
+static void set_acceptors(struct controller *controller, bool is_on)
 {
-    struct controller *controller = (struct controller *)ctx;
-    struct image *image = NULL;
-    enum err err = image_snapshot_decode(data, &image);
-    if (err != ERR_OK) {
-        return err;
+    struct rpc_server *server = controller->options.server;
+    struct rpc_acceptor quorum = {.ctx = controller, .check = check_voter, .on_link = controller_links_accept};
+    struct rpc_acceptor call = {.ctx = controller, .check = check_any, .on_link = controller_serve_call};
+    struct rpc_acceptor metadata = {.ctx = controller, .check = check_any, .on_link = controller_serve_metadata};
+    if (server != NULL) {
+        rpc_server_set_acceptor(server, RPC_KIND_QUORUM, is_on ? &quorum : NULL);
+        rpc_server_set_acceptor(server, RPC_KIND_CALL, is_on ? &call : NULL);
+        rpc_server_set_acceptor(server, RPC_KIND_METADATA, is_on ? &metadata : NULL);
     }
-    /* The image's offset is that of its last command; configurations may lie between it and the snapshot's index. */
-    if (image_offset(image) > (int64_t)index || image_term(image) > term) {
-        image_unref(image);
-        return ERR_CORRUPT;
-    }
-    image_unref(controller->image);
-    controller->image = image;
-    return ERR_OK;
-}
-
-/* Its own activation is applied: everything before it is known, so decisions may begin. */
-static void activated(struct controller *controller, bool is_applied)
-{
-    controller->activation_index = 0;
-    if (!is_applied) {
-        /* Another leader's activation was committed in between; this one leads on and asks again. */
-        loop_post(controller->loop, &controller->activate_task);
-        return;
-    }
-    controller->is_active = true;
-    log_info(controller->env->logger, "controller", "active", "cluster_id=%s node_id=%" PRId32 " epoch=%" PRId64,
-             image_cluster_id(controller->image), controller->identity.node_id,
-             image_controller_epoch(controller->image));
-    controller_view_update(controller);
-    loop_defer(controller->loop, &controller->round_task);
-}
-
-static enum err on_commit(void *ctx, uint64_t index, uint64_t term, struct span data)
-{
-    struct controller *controller = (struct controller *)ctx;
-    struct image *after = NULL;
-    bool is_applied = false;
-    enum err err = image_apply(controller->image, (int64_t)index, term, data, &after, &is_applied);
-    if (err != ERR_OK) {
-        return err;
-    }
-    image_unref(controller->image);
-    controller->image = after;
-    count(controller, CONTROLLER_METRIC_COMMITS, 1);
-    if (!is_applied) {
-        count(controller, CONTROLLER_METRIC_REFUSED, 1);
-        log_warn(controller->env->logger, "controller", "entry_refused", "index=%" PRIu64 " term=%" PRIu64, index,
-                 term);
-    }
-    if (index == controller->activation_index) {
-        activated(controller, is_applied);
-    }
-    show_gauges(controller);
-    controller_publish(&controller->publisher, controller->image);
-    controller_round_committed(controller, index, is_applied);
-    return ERR_OK;
-}
-
-static void on_leader(void *ctx, bool is_leader)
-{
-    struct controller *controller = (struct controller *)ctx;
-    controller->is_leader = is_leader;
-    if (is_leader) {
-        loop_post(controller->loop, &controller->activate_task);
-    } else {
-        controller->is_active = false;
-        controller->activation_index = 0;
-        controller_round_abort(controller, ERR_NOT_LEADER);
-        controller_view_update(controller);
-    }
-}
-
-/* A new leader's first entry; the very first one also names the cluster. */
-static void activate(struct loop_task *task)
-{
-    struct controller *controller = CONTAINER_OF(task, struct controller, activate_task);
-    if (!controller->is_leader || controller->activation_index != 0 || controller->is_failed ||
-        controller->is_stopping) {
-        return;
-    }
-    struct arena arena;
-    struct meta_records records;
-    struct bytebuf bytes;
-    arena_init(&arena, 0);
-    meta_records_init(&records, &arena);
-    bytebuf_init(&bytes, META_BATCH_BYTES_MAX);
-    if (image_cluster_id(controller->image)[0] == '\0') {
-        const char *name = controller->options.cluster_name;
-        meta_add_cluster(&records, span_text(controller->identity.cluster_id), span_text(name == NULL ? "" : name));
-        meta_add_level(&records, CONTROLLER_METADATA_LEVEL);
-    }
-    meta_add_activation(&records, controller->identity.node_id, 0);
-    enum err err = meta_pack(&records, 0, records.count, image_controller_epoch(controller->image), &bytes);
-    CHECK(err == ERR_OK);
-    uint64_t index = 0;
-    err = quorum_propose(controller->quorum, bytebuf_span(&bytes), &index);
-    if (err == ERR_OK) {
-        controller->activation_index = index;
-    }
-    bytebuf_done(&bytes);
-    arena_done(&arena);
-}
-
-static void *snapshot_begin(void *ctx)
-{
-    return image_ref(((struct controller *)ctx)->image);
-}
-
-static enum err snapshot_encode(void *state, struct bytebuf *ret_bytes)
-{
-    return image_snapshot_encode((const struct image *)state, ret_bytes);
-}
-
-static void snapshot_end(void *ctx, void *state)
-{
-    struct controller *controller = (struct controller *)ctx;
-    log_info(controller->env->logger, "controller", "snapshot", "offset=%" PRId64,
-             image_offset((const struct image *)state));
-    image_unref((const struct image *)state);
-}
-
-/* ---- requests ---- */
-
-/* Requests that wait too long are told so; what was proposed for them may still be committed. */
-static void end_late(struct controller_request **list, uint64_t now_us)
-{
-    struct controller_request *request, *next;
-    DL_FOREACH_SAFE (*list, request, next) {
-        if (request->deadline_us <= now_us) {
-            DL_DELETE(*list, request);
-            controller_complete(request, ERR_TIMEOUT, 0);
-        }
-    }
-}
-
-static void sweep(struct loop_timer *timer)
-{
-    struct controller *controller = CONTAINER_OF(timer, struct controller, sweep_timer);
-    uint64_t now_us = loop_now_us(controller->loop);
-    end_late(&controller->waiting, now_us);
-    end_late(&controller->round.requests, now_us);
-    if (controller->waiting != NULL || controller->round.requests != NULL) {
-        loop_timer_set(controller->loop, timer, now_us + CONTROLLER_SWEEP_US);
-    }
-}
-
-void controller_get_status(struct controller *controller, struct controller_status *ret_status)
-{
-    struct quorum_facts facts;
-    quorum_get_facts(controller->quorum, &facts);
-    *ret_status = (struct controller_status){
-        .is_active = controller->is_active,
-        .raft_id = facts.raft_id,
-        .term = facts.term,
-        .leader_raft_id = facts.leader_raft_id,
-        .controller_id = image_controller_id(controller->image),
-        .controller_epoch = image_controller_epoch(controller->image),
-        .first_index = facts.first_index,
-        .last_index = facts.last_index,
-        .commit_index = facts.commit_index,
-        .applied_index = facts.applied_index,
-        .snapshot_index = facts.snapshot_index,
-        .log_bytes = facts.log_bytes,
-        .voter_count = facts.voter_count,
-        .ret_members = ret_status->ret_members,
-    };
-    memcpy(ret_status->hash, image_hash(controller->image), IMAGE_HASH_BYTES);
-}
-
-/* On the controller's loop. */
-static void receive(struct loop_task *task)
-{
-    struct controller_request *request = CONTAINER_OF(task, struct controller_request, task);
-    struct controller *controller = request->controller;
-    count(controller, CONTROLLER_METRIC_REQUESTS, 1);
-    if (controller->is_stopping || controller->is_failed) {
-        controller_complete(request, ERR_CLOSED, 0);
-        return;
-    }
-    if (request->kind == CONTROLLER_STATUS) {
-        controller_get_status(controller, &request->status);
-        controller_complete(request, ERR_OK, image_offset(controller->image));
-        return;
-    }
-    if (!controller->is_leader) {
-        controller_complete(request, ERR_NOT_LEADER, 0);
-        return;
-    }
-    uint64_t now_us = loop_now_us(controller->loop);
-    request->deadline_us = now_us + (request->timeout_us == 0 ? CONTROLLER_TIMEOUT_US_DEFAULT : request->timeout_us);
-    DL_APPEND(controller->waiting, request);
-    loop_defer(controller->loop, &controller->round_task);
-    if (controller->sweep_timer.heap_slot == 0) {
-        loop_timer_set(controller->loop, &controller->sweep_timer, now_us + CONTROLLER_SWEEP_US);
-    }
-}
-
-void controller_submit(struct controller *controller, struct controller_request *request)
-{
-    request->controller = controller;
-    request->err = ERR_OK;
-    request->metadata_offset = 0;
-    request->message[0] = '\0';
-    request->hint = (struct controller_hint){.node_id = -1};
-    if (request->kind == CONTROLLER_ADMIN) {
-        request->admin.frame = shared_bytes_ref(request->admin.frame);
-        request->admin.response = NULL;
-    }
-    atomic_fetch_add(&controller->submitting_count, 1);
-    if (atomic_load(&controller->is_closed)) {
-        controller_complete(request, ERR_CLOSED, 0);
-    } else {
-        request->task = (struct loop_task){.run = receive};
-        loop_post(controller->loop, &request->task);
-    }
-    atomic_fetch_sub(&controller->submitting_count, 1);
 }
 
 /* ---- start ---- */
 
-static enum err open_quorum(struct controller *controller, struct option_problem *ret_problem)
-{
-    char *directory = NULL;
-    char *address = NULL;
-    enum err err = controller_form(controller, &directory, &address, ret_problem);
-    if (err != ERR_OK) {
-        return err;
-    }
-    struct quorum_options options = {
-        .directory = directory,
-        .election_timeout_ms = controller->options.election_timeout_ms,
-        .heartbeat_timeout_ms = controller->options.heartbeat_timeout_ms,
-        .snapshot_entries = controller->options.snapshot_entries,
-        .trailing_entries = controller->options.trailing_entries,
-        .segment_bytes = controller->options.segment_bytes,
-    };
-    struct quorum_events events = {
-        .ctx = controller,
-        .on_restore = on_restore,
-        .on_commit = on_commit,
-        .on_leader = on_leader,
-        .snapshot_begin = snapshot_begin,
-        .snapshot_encode = snapshot_encode,
-        .snapshot_end = snapshot_end,
-        .on_fatal = on_fatal,
-    };
-    err = quorum_open(controller->env, &options, &controller->identity, address, &events, &controller->quorum,
-                      ret_problem);
-    mem_free(directory);
-    mem_free(address);
-    return err;
-}
-
-static enum err start_quorum(struct controller *controller, struct option_problem *ret_problem)
-{
-    enum err err = runtime_loop_new(controller->env->runtime, "controller", &controller->loop);
-    controller->publisher.loop = controller->loop;
-    if (err == ERR_OK) {
-        err = quorum_start(controller->quorum, controller->loop);
-    }
-    if (err == ERR_OK && image_cluster_id(controller->image)[0] != '\0' &&
-        strcmp(image_cluster_id(controller->image), controller->identity.cluster_id) != 0) {
-        err = ERR_CORRUPT;
-    }
-    if (err != ERR_OK) {
-        snprintf(ret_problem->text, sizeof(ret_problem->text), "the metadata in %s can't be applied: %s",
-                 controller->options.metadata_dir, err_text(err));
-    }
-    return err;
-}
-
-static void ignore_fatal(void *ctx, const char *reason)
-{
-    (void)ctx;
-    (void)reason;
-}
-
-enum err controller_start(struct env *env, const struct controller_options *options, struct controller **ret_controller,
-                          struct option_problem *ret_problem)
+static struct controller *make(struct env *env, const struct controller_options *options)
 {
     struct controller *controller = MEM_NEW(struct controller);
     controller->env = env;
@@ -385,27 +110,87 @@ enum err controller_start(struct env *env, const struct controller_options *opti
         .default_replication_factor = options->default_replication_factor,
         .min_insync_replicas = options->min_insync_replicas,
         .partitions_max = options->partitions_max,
-        .is_cached = options->is_cached,
-        .allows_unclean = options->allows_unclean,
         .broker_options = options->broker_options,
     };
     controller->image = image_new_empty();
+    controller->view.leader.node_id = -1;
     controller->round_task.run = controller_round_run;
-    controller->activate_task.run = activate;
-    controller->sweep_timer.fire = sweep;
+    controller->activate_task.run = controller_activate;
+    controller->activate_timer.fire = controller_activate_again;
+    controller->members_task.run = controller_voters_dial;
+    controller->sweep_timer.fire = controller_sweep;
+    controller->balance_timer.fire = controller_balance;
+    controller_serve_init(&controller->serve, controller);
+    controller_links_init(&controller->links, controller);
     if (options->metrics != NULL) {
         controller->metrics = metric_set_new(options->metrics, &controller_metric_table);
     }
-    enum err err = open_quorum(controller, ret_problem);
-    if (err == ERR_OK) {
-        controller->options.on_fatal = ignore_fatal; /* a failure is returned for now */
-        err = start_quorum(controller, ret_problem);
-        controller->options.on_fatal = options->on_fatal;
+    return controller;
+}
+
+static void make_sessions(struct controller *controller)
+{
+    const struct controller_options *options = &controller->options;
+    struct broker_sessions_config config = {.env = controller->env,
+                                            .loop = controller->loop,
+                                            .timeout_us = (uint64_t)options->session_timeout_ms * 1000,
+                                            .local_broker_id = options->is_broker ? options->node_id : -1,
+                                            .ctx = controller,
+                                            .fence = controller_fence};
+    controller_fill_hello(controller, &config.hello);
+    if (options->server != NULL) {
+        controller->sessions = broker_sessions_new(&config);
     }
+}
+
+/* Before the loop runs. */
+static enum err prepare(struct controller *controller, struct option_problem *ret_problem)
+{
+    enum err err = controller_form_open(controller, ret_problem);
+    if (err == ERR_OK && controller->directory.is_formed) {
+        err = controller_form_open_quorum(controller, ret_problem);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = runtime_loop_new(controller->env->runtime, "controller", &controller->loop);
+    if (err != ERR_OK) {
+        (void)snprintf(ret_problem->text, sizeof(ret_problem->text), "can't start the controller's thread: %s",
+                       err_text(err));
+        return err;
+    }
+    controller->publisher.loop = controller->loop;
+    make_sessions(controller);
+    if (controller->quorum != NULL) {
+        return controller_start_quorum(controller, ret_problem);
+    }
+    return ERR_OK;
+}
+
+/* First on the loop. */
+static void begin(struct loop_task *task)
+{
+    struct controller *controller = CONTAINER_OF(task, struct controller, begin_task);
+    if (controller->options.server != NULL) {
+        controller_links_start(&controller->links);
+    }
+    if (controller->quorum == NULL) {
+        controller_form_start(controller);
+    }
+}
+
+enum err controller_start(struct env *env, const struct controller_options *options, struct controller **ret_controller,
+                          struct option_problem *ret_problem)
+{
+    struct controller *controller = make(env, options);
+    enum err err = prepare(controller, ret_problem);
     if (err != ERR_OK) {
         controller_free(controller);
         return err;
     }
+    set_acceptors(controller, true);
+    controller->begin_task.run = begin;
+    loop_post(controller->loop, &controller->begin_task);
     runtime_loop_start(env->runtime, controller->loop);
     *ret_controller = controller;
     return ERR_OK;
@@ -413,22 +198,49 @@ enum err controller_start(struct env *env, const struct controller_options *opti
 
 const char *controller_cluster_id(const struct controller *controller)
 {
-    return controller->identity.cluster_id;
+    return atomic_load_explicit(&controller->is_cluster_known, memory_order_acquire) ? controller->cluster_id : "";
 }
 
 struct uuid controller_directory_id(const struct controller *controller)
 {
-    struct uuid id = UUID_ZERO;
-    be64_put(id.bytes, controller->identity.raft_id);
-    return id;
+    return controller->directory.id;
 }
 
-/* ---- stop: no new requests -> those under way end -> the quorum stops -> the loop ends ---- */
+/* ---- stop: no new requests -> leadership is handed over -> requests under way end -> links close -> the quorum stops -> the loop ends.
+ * Jobs of links and of the formation end before the loop does (loop_stop). ---- */
 
 static void quorum_stopped(void *ctx)
 {
     struct controller *controller = (struct controller *)ctx;
     loop_stop(controller->loop);
+}
+
+static void close_all(struct controller *controller)
+{
+    controller->is_stopping = true;
+    controller->is_active = false;
+    loop_timer_cancel(controller->loop, &controller->sweep_timer);
+    loop_timer_cancel(controller->loop, &controller->activate_timer);
+    loop_timer_cancel(controller->loop, &controller->balance_timer);
+    controller_round_abort(controller, ERR_CLOSED);
+    controller_form_stop(controller);
+    controller_serve_stop(&controller->serve);
+    controller_links_stop(&controller->links);
+    if (controller->sessions != NULL) {
+        broker_sessions_deactivate(controller->sessions);
+    }
+    if (controller->quorum != NULL) {
+        quorum_stop(controller->quorum, quorum_stopped, controller);
+    } else {
+        loop_stop(controller->loop);
+    }
+}
+
+static void handed_over(void *ctx, enum err err)
+{
+    struct controller *controller = (struct controller *)ctx;
+    log_info(controller->env->logger, "controller", "handed_over", "err=%s", err_name(err));
+    close_all(controller);
 }
 
 /* A request that passed the test of is_closed is posted when submitting_count is 0, and received one turn later. */
@@ -443,15 +255,20 @@ static void stop_on_loop(struct loop_task *task)
         loop_defer(controller->loop, task);
         return;
     }
-    controller->is_stopping = true;
-    controller->is_active = false;
-    loop_timer_cancel(controller->loop, &controller->sweep_timer);
-    controller_round_abort(controller, ERR_CLOSED);
-    quorum_stop(controller->quorum, quorum_stopped, controller);
+    struct quorum_facts facts = {0};
+    if (controller->quorum != NULL) {
+        quorum_get_facts(controller->quorum, &facts);
+    }
+    if (controller->is_leader && !controller->is_failed && facts.voter_count > 1) {
+        quorum_transfer(controller->quorum, handed_over, controller);
+    } else {
+        close_all(controller);
+    }
 }
 
 void controller_stop(struct controller *controller)
 {
+    set_acceptors(controller, false);
     atomic_store(&controller->is_closed, true);
     controller->stop_task = (struct loop_task){.run = stop_on_loop};
     loop_post(controller->loop, &controller->stop_task);
@@ -466,13 +283,15 @@ void controller_free(struct controller *controller)
     CHECK(controller->publisher.subscriptions == NULL && controller->watches == NULL && controller->waiting == NULL &&
           controller->round.requests == NULL);
     quorum_free(controller->quorum);
+    broker_sessions_free(controller->sessions);
     if (controller->loop != NULL) {
         runtime_loop_free(controller->env->runtime, controller->loop);
     }
     if (controller->metrics != NULL) {
         metric_set_free(controller->options.metrics, controller->metrics);
     }
+    controller_serve_done(&controller->serve);
+    controller_directory_close(&controller->directory);
     image_unref(controller->image);
-    file_unref(controller->lock);
     mem_free(controller);
 }

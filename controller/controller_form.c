@@ -1,217 +1,508 @@
-/* Opening the metadata directory: whose is it, and may a new cluster be formed here? A directory that is empty where it should not be
- * is never taken for a first boot (design.md 8, formation). */
+/* Opening the metadata, and forming it where there is none. A voter alone forms at once. One of several asks all the others first:
+ *
+ *   empty --one is formed and lists this directory--------> formed: with the same first configuration, or without one when it was admitted later
+ *   empty --one is formed and does not list it------------> empty: waits to be admitted, and says by which command
+ *   empty --all others are empty, with the same voters----> formed: the first configuration, the same bytes on every node; the cluster's id
+ *                                                           is made of their SHA-256
+ *   empty --somebody does not answer----------------------> empty: asks on
+ *
+ * The directory id is durable before anybody is told of it, so whoever is listed can only be this directory; a wiped one has another id and
+ * is never taken for a first boot (design.md 8). Two voters that form from different answers make different clusters, which don't talk: at most one
+ * of them finds a majority. */
+#include "common/bytebuf.h"
+#include "common/logger.h"
 #include "common/mem.h"
-#include "common/seam/fs.h"
 #include "common/seam/rng.h"
+#include "controller.pb-c.h"
 #include "controller/controller_private.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <utlist.h>
 
-#define LOCK_NAME "moldau-metadata.lock"
-#define ADDRESS_ALONE "none" /* of a voter that nobody needs to reach */
-
-static enum err say(struct option_problem *problem, enum err err, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static enum err say(struct option_problem *problem, enum err err, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(problem->text, sizeof(problem->text), format, arguments);
-    va_end(arguments);
-    return err;
-}
+#define FORM_ASK_US 200000u
+#define FORM_FRESH_US 1000000u
+#define FORM_TELL_US 10000000u
 
 /* ---- controller.quorum.voters ---- */
 
-/* "id@host:port"; the address is copied (mem_free). */
-static enum err parse_voter(struct span text, int32_t *ret_id, char **ret_address)
+static int order_voters(const void *left, const void *right)
 {
-    const uint8_t *at = (const uint8_t *)memchr(text.data, '@', text.bytes);
-    size_t digits = at == NULL ? 0 : (size_t)(at - text.data);
-    char id[12];
-    if (digits == 0 || digits >= sizeof(id) || digits + 1 == text.bytes) {
-        return ERR_INVALID;
-    }
-    memcpy(id, text.data, digits);
-    id[digits] = '\0';
-    char *end = NULL;
-    long value = strtol(id, &end, 10);
-    struct span address = span_sub(text, digits + 1, text.bytes - digits - 1);
-    const uint8_t *colon = (const uint8_t *)memrchr(address.data, ':', address.bytes);
-    if (*end != '\0' || value < 0 || value > INT32_MAX || colon == NULL || colon == address.data ||
-        colon + 1 == address.data + address.bytes) {
-        return ERR_INVALID;
-    }
-    *ret_id = (int32_t)value;
-    *ret_address = mem_format("%.*s", (int)address.bytes, (const char *)address.data);
-    return ERR_OK;
+    int32_t a = ((const struct controller_voter *)left)->node_id;
+    int32_t b = ((const struct controller_voter *)right)->node_id;
+    return (a > b) - (a < b);
 }
 
-/* This version runs a quorum of one: the list may name this node, and nobody else. */
-static enum err check_voters(const struct controller_options *options, char **ret_address,
-                             struct option_problem *problem)
+static enum err parse_voters(struct controller *controller, struct option_problem *problem)
 {
-    struct span list = span_text(options->quorum_voters);
-    if (span_is_null(list) || list.bytes == 0) {
-        *ret_address = mem_strdup(ADDRESS_ALONE);
+    struct span list = span_text(controller->options.quorum_voters);
+    if (list.bytes == 0) {
         return ERR_OK;
     }
-    if (memchr(list.data, ',', list.bytes) != NULL) {
-        return say(
-            problem, ERR_UNSUPPORTED,
-            "controller.quorum.voters names several voters (%s): a quorum of more than one node arrives with the "
-            "next release; name only %" PRId32 "@host:port, or leave it unset",
-            options->quorum_voters, options->node_id);
+    enum err err = controller_voters_parse(list, controller->voters, &controller->voter_count, problem);
+    if (err != ERR_OK) {
+        return err;
     }
-    int32_t id = -1;
-    char *address = NULL;
-    if (parse_voter(list, &id, &address) != ERR_OK) {
-        return say(problem, ERR_INVALID, "controller.quorum.voters is \"%s\"; it must be id@host:port",
-                   options->quorum_voters);
+    qsort(controller->voters, controller->voter_count, sizeof(controller->voters[0]), order_voters);
+    for (uint32_t i = 0; i < controller->voter_count; i++) {
+        if (controller->voters[i].node_id == controller->options.node_id) {
+            return ERR_OK;
+        }
     }
-    if (id != options->node_id) {
-        mem_free(address);
-        return say(problem, ERR_UNSUPPORTED,
-                   "controller.quorum.voters names node %" PRId32 ", but this is node %" PRId32
-                   ": a node whose controller runs elsewhere arrives with the next release; name this node, or leave "
-                   "it unset",
-                   id, options->node_id);
-    }
-    *ret_address = address;
-    return ERR_OK;
+    (void)snprintf(problem->text, sizeof(problem->text),
+                   "controller.quorum.voters is %s, but this is node %" PRId32
+                   " and its process.roles has controller: name it as %" PRId32 "@host:port too",
+                   controller->options.quorum_voters, controller->options.node_id, controller->options.node_id);
+    return ERR_INVALID;
 }
 
-/* ---- directories ---- */
-
-/* Makes the directory with its parents; existing ones are fine. */
-static enum err make_directories(struct fs *fs, const char *path)
+static char *voters_text(const struct controller *controller)
 {
-    char *part = mem_strdup(path);
-    enum err err = ERR_OK;
-    for (char *at = part + 1; err == ERR_OK; at++) {
-        if (*at != '/' && *at != '\0') {
+    char *text = mem_strdup("");
+    for (uint32_t i = 0; i < controller->voter_count; i++) {
+        const struct controller_voter *voter = &controller->voters[i];
+        char *longer = mem_format("%s%s%" PRId32 "@%s:%u", text, i == 0 ? "" : ",", voter->node_id, voter->host,
+                                  (unsigned)voter->port);
+        mem_free(text);
+        text = longer;
+    }
+    return text;
+}
+
+static bool is_self(const struct controller *controller, uint32_t i)
+{
+    return controller->voters[i].node_id == controller->options.node_id;
+}
+
+/* ---- the first configuration ---- */
+
+static char *address_text(const struct controller_voter *voter, struct uuid directory_id)
+{
+    char id[UUID_TEXT_BYTES];
+    uuid_format(directory_id, id);
+    return mem_format("%" PRId32 "@%s:%u/%s", voter->node_id, voter->host, (unsigned)voter->port, id);
+}
+
+/* A uuid made of the bytes, whose text can stand anywhere. */
+static void make_cluster_id(struct span configuration, char ret_text[UUID_TEXT_BYTES])
+{
+    uint8_t digest[SHA256_DIGEST_LENGTH];
+    struct uuid id;
+    SHA256(configuration.data, configuration.bytes, digest);
+    do {
+        memcpy(id.bytes, digest, UUID_BYTES);
+        id.bytes[6] = (uint8_t)((id.bytes[6] & 0x0f) | 0x40);
+        id.bytes[8] = (uint8_t)((id.bytes[8] & 0x3f) | 0x80);
+        uuid_format(id, ret_text);
+        SHA256(digest, sizeof(digest), digest);
+    } while (ret_text[0] == '-');
+}
+
+/* Of all configured voters, whose directories are known. */
+static enum err encode_first(const struct controller *controller, struct bytebuf *ret_bytes)
+{
+    struct quorum_member members[CONTROLLER_VOTERS_MAX];
+    char *texts[CONTROLLER_VOTERS_MAX];
+    for (uint32_t i = 0; i < controller->voter_count; i++) {
+        struct uuid id = is_self(controller, i) ? controller->directory.id : controller->form.peers[i].directory_id;
+        texts[i] = address_text(&controller->voters[i], id);
+        members[i] =
+            (struct quorum_member){.raft_id = quorum_raft_id_of(id), .address = texts[i], .role = QUORUM_VOTER};
+    }
+    enum err err = quorum_configuration_encode(members, controller->voter_count, ret_bytes);
+    for (uint32_t i = 0; i < controller->voter_count; i++) {
+        mem_free(texts[i]);
+    }
+    return err;
+}
+
+static struct quorum_identity make_identity(const struct controller *controller, const char *cluster_id)
+{
+    struct quorum_identity identity = {.node_id = controller->options.node_id,
+                                       .raft_id = quorum_raft_id_of(controller->directory.id),
+                                       .directory_id = controller->directory.id};
+    (void)snprintf(identity.cluster_id, sizeof(identity.cluster_id), "%s", cluster_id);
+    return identity;
+}
+
+/* ---- a voter alone ---- */
+
+static enum err form_alone(struct controller *controller, struct option_problem *problem)
+{
+    char cluster_id[UUID_TEXT_BYTES];
+    uuid_format(uuid_random(controller->env->rng), cluster_id);
+    struct quorum_identity identity = make_identity(controller, cluster_id);
+    struct bytebuf configuration;
+    char *address = controller_place_own(controller);
+    bytebuf_init(&configuration, CONTROLLER_CONFIGURATION_BYTES_MAX);
+    enum err err = quorum_first_configuration(identity.raft_id, address, &configuration);
+    CHECK(err == ERR_OK);
+    err = controller_directory_form(controller->env->fs, &controller->directory, &identity,
+                                    bytebuf_span(&configuration), problem);
+    bytebuf_done(&configuration);
+    mem_free(address);
+    controller->identity = identity;
+    return err;
+}
+
+enum err controller_form_open(struct controller *controller, struct option_problem *ret_problem)
+{
+    enum err err = parse_voters(controller, ret_problem);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (controller->voter_count > 1 && controller->options.server == NULL) {
+        (void)snprintf(ret_problem->text, sizeof(ret_problem->text),
+                       "controller.quorum.voters names several nodes, but this one has no INTERNAL listener: add "
+                       "INTERNAL://host:port to listeners");
+        return ERR_INVALID;
+    }
+    bool is_alone = controller->voter_count <= 1;
+    err = controller_directory_open(controller->env, &controller->options, is_alone, &controller->directory,
+                                    &controller->identity, ret_problem);
+    if (err == ERR_OK && is_alone && !controller->directory.is_formed) {
+        err = form_alone(controller, ret_problem);
+    }
+    return err;
+}
+
+enum err controller_form_open_quorum(struct controller *controller, struct option_problem *ret_problem)
+{
+    struct quorum_options options = {
+        .directory = controller->directory.log_directory,
+        .election_timeout_ms = controller->options.election_timeout_ms,
+        .heartbeat_timeout_ms = controller->options.heartbeat_timeout_ms,
+        .snapshot_entries = controller->options.snapshot_entries,
+        .trailing_entries = controller->options.trailing_entries,
+        .segment_bytes = controller->options.segment_bytes,
+    };
+    struct quorum_events events = controller_quorum_events;
+    events.ctx = controller;
+    char *address = controller_place_own(controller);
+    enum err err = quorum_open(controller->env, &options, &controller->identity, address, &events, &controller->quorum,
+                               ret_problem);
+    mem_free(address);
+    return err;
+}
+
+/* ---- forming with others: the job ---- */
+
+static void form_work(struct loop_job *job)
+{
+    struct controller_formation *form = CONTAINER_OF(job, struct controller_formation, job);
+    struct controller *controller = CONTAINER_OF(form, struct controller, form);
+    struct span configuration = form->has_configuration ? bytebuf_span(&form->configuration) : SPAN_NULL;
+    form->err = controller_directory_form(controller->env->fs, &controller->directory, &form->identity, configuration,
+                                          &form->problem);
+}
+
+static void form_done(struct loop_job *job)
+{
+    struct controller_formation *form = CONTAINER_OF(job, struct controller_formation, job);
+    struct controller *controller = CONTAINER_OF(form, struct controller, form);
+    form->is_running = false;
+    bytebuf_done(&form->configuration);
+    if (controller->is_stopping) {
+        return;
+    }
+    enum err err = form->err;
+    controller->identity = form->identity;
+    /* Its log has one entry or none: reading it does not hold the loop up. */
+    err = err == ERR_OK ? controller_form_open_quorum(controller, &form->problem) : err;
+    err = err == ERR_OK ? controller_start_quorum(controller, &form->problem) : err;
+    if (err != ERR_OK) {
+        controller_fail(controller, form->problem.text);
+        return;
+    }
+    log_info(controller->env->logger, "controller", form->has_configuration ? "formed" : "admitted",
+             "cluster_id=%s node_id=%" PRId32 " voters=%u", form->identity.cluster_id, form->identity.node_id,
+             (unsigned)controller->member_count);
+    controller_form_stop(controller);
+    controller_links_greet(&controller->links);
+    if (controller->options.on_cluster_id != NULL) {
+        controller->options.on_cluster_id(controller->options.on_cluster_id_ctx, controller->cluster_id);
+    }
+}
+
+/* Takes the configuration over; the null buffer: joins without one. */
+static void begin_forming(struct controller *controller, const char *cluster_id, const struct bytebuf *configuration)
+{
+    struct controller_formation *form = &controller->form;
+    form->is_running = true;
+    form->has_configuration = configuration != NULL;
+    bytebuf_init(&form->configuration, CONTROLLER_CONFIGURATION_BYTES_MAX);
+    if (configuration != NULL) {
+        enum err err = bytebuf_append(&form->configuration, bytebuf_span(configuration));
+        CHECK(err == ERR_OK); /* was bounded when it came */
+    }
+    form->identity = make_identity(controller, cluster_id);
+    form->identity.is_joining = configuration == NULL;
+    form->job = (struct loop_job){.work = form_work, .done = form_done};
+    loop_submit(controller->loop, &form->job);
+}
+
+/* ---- judging what the others said ---- */
+
+/* Whether the bytes are a configuration in which this directory votes under this node's id. */
+static bool names_us(const struct controller *controller, struct span configuration)
+{
+    struct quorum_member members[QUORUM_MEMBERS_MAX];
+    uint32_t count = 0;
+    if (configuration.bytes == 0 || quorum_configuration_decode(configuration, members, &count) != ERR_OK) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct controller_place place;
+        controller_place_parse(members[i].address, members[i].raft_id, &place);
+        if (place.address.raft_id == quorum_raft_id_of(controller->directory.id) &&
+            uuid_equal(place.directory_id, controller->directory.id) &&
+            place.address.node_id == controller->options.node_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool tell_now(struct controller *controller)
+{
+    struct controller_formation *form = &controller->form;
+    uint64_t now_us = loop_now_us(controller->loop);
+    if (form->told_us != 0 && now_us - form->told_us < FORM_TELL_US) {
+        return false;
+    }
+    form->told_us = now_us;
+    return true;
+}
+
+static void join_formed(struct controller *controller, const struct form_peer *peer)
+{
+    const char *known = controller->options.known_cluster_id;
+    if (known != NULL && strcmp(known, peer->cluster_id) != 0) {
+        char sentence[OPTION_PROBLEM_BYTES];
+        (void)snprintf(sentence, sizeof(sentence),
+                       "the other controllers are of cluster %s, but the log directory %s is of cluster %s: give this "
+                       "node the directories of one cluster, or check controller.quorum.voters",
+                       peer->cluster_id, controller->options.known_cluster_dir, known);
+        controller_fail(controller, sentence);
+        return;
+    }
+    if (names_us(controller, bytebuf_span(&peer->configuration))) {
+        begin_forming(controller, peer->cluster_id, &peer->configuration);
+    } else if (peer->lists_us) {
+        begin_forming(controller, peer->cluster_id, NULL);
+    } else if (tell_now(controller)) {
+        char *place = controller_place_own(controller);
+        log_warn(
+            controller->env->logger, "controller", "waits_for_admission",
+            "cluster_id=%s why=\"this metadata directory is new, and the cluster is not\" command=\"moldau cluster "
+            "add-controller %s%s\"",
+            peer->cluster_id, place, peer->has_our_node ? " --replace" : "");
+        mem_free(place);
+    }
+}
+
+/* Everybody is empty: a new cluster. */
+static void form_first(struct controller *controller)
+{
+    struct bytebuf configuration;
+    char cluster_id[UUID_TEXT_BYTES];
+    if (controller->options.known_cluster_id != NULL) {
+        if (tell_now(controller)) {
+            log_warn(controller->env->logger, "controller", "metadata_lost",
+                     "cluster_id=%s dir=%s why=\"the log directory belongs to a cluster, but no controller has its "
+                     "metadata: no new one is formed; restore the metadata directories\"",
+                     controller->options.known_cluster_id, controller->options.known_cluster_dir);
+        }
+        return;
+    }
+    bytebuf_init(&configuration, CONTROLLER_CONFIGURATION_BYTES_MAX);
+    if (encode_first(controller, &configuration) == ERR_OK) {
+        make_cluster_id(bytebuf_span(&configuration), cluster_id);
+        begin_forming(controller, cluster_id, &configuration);
+    } else if (tell_now(controller)) {
+        log_warn(controller->env->logger, "controller", "voters_conflict",
+                 "why=\"two voters have the same directory id: was a directory copied?\"%s", "");
+    }
+    bytebuf_done(&configuration);
+}
+
+static void tell_waiting(struct controller *controller, const struct controller_voter *voter, const char *why)
+{
+    if (tell_now(controller)) {
+        log_info(controller->env->logger, "controller", "waits_for_voters", "voter=%" PRId32 "@%s:%u why=\"%s\"",
+                 voter->node_id, voter->host, (unsigned)voter->port, why);
+    }
+}
+
+static void judge(struct controller *controller)
+{
+    struct controller_formation *form = &controller->form;
+    uint64_t now_us = loop_now_us(controller->loop);
+    const struct form_peer *formed = NULL;
+    const struct controller_voter *silent = NULL;
+    const struct controller_voter *different = NULL;
+    if (form->is_running || controller->quorum != NULL || controller->is_stopping || controller->is_failed) {
+        return;
+    }
+    for (uint32_t i = 0; i < controller->voter_count; i++) {
+        const struct form_peer *peer = &form->peers[i];
+        if (is_self(controller, i)) {
             continue;
         }
-        bool is_end = *at == '\0';
-        *at = '\0';
-        err = fs_mkdir(fs, part);
-        err = err == ERR_EXISTS ? ERR_OK : err;
-        if (is_end) {
-            break;
+        if (peer->heard_us == 0 || now_us - peer->heard_us > FORM_FRESH_US) {
+            silent = &controller->voters[i];
+        } else if (peer->is_formed) {
+            formed = formed == NULL || peer->lists_us ? peer : formed;
+        } else if (!peer->has_same_voters) {
+            different = &controller->voters[i];
         }
-        *at = '/';
     }
-    mem_free(part);
-    return err;
+    if (formed != NULL) {
+        join_formed(controller, formed);
+    } else if (different != NULL) {
+        tell_waiting(controller, different, "it has another list in controller.quorum.voters");
+    } else if (silent != NULL) {
+        tell_waiting(controller, silent, "it does not answer yet");
+    } else {
+        form_first(controller);
+    }
 }
 
-static enum err lock_directory(struct controller *controller, struct option_problem *problem)
+static void ask(struct loop_timer *timer)
 {
-    const char *dir = controller->options.metadata_dir;
-    enum err err = make_directories(controller->env->fs, dir);
-    if (err != ERR_OK) {
-        return say(problem, err, "can't make the metadata directory %s: %s", dir, err_text(err));
+    struct controller_formation *form = CONTAINER_OF(timer, struct controller_formation, timer);
+    struct controller *controller = CONTAINER_OF(form, struct controller, form);
+    controller_links_probe(&controller->links);
+    judge(controller);
+    if (controller->quorum == NULL && !controller->is_stopping && !controller->is_failed) {
+        loop_timer_set(controller->loop, timer, loop_now_us(controller->loop) + FORM_ASK_US);
     }
-    char *path = mem_format("%s/" LOCK_NAME, dir);
-    err = fs_lock(controller->env->fs, path, &controller->lock);
-    mem_free(path);
-    if (err == ERR_BUSY) {
-        return say(problem, err,
-                   "the metadata directory %s is in use by another process: stop it, or choose another "
-                   "directory (metadata.log.dir, log.dirs)",
-                   dir);
-    }
-    return err == ERR_OK ? ERR_OK
-                         : say(problem, err, "can't write to the metadata directory %s: %s", dir, err_text(err));
 }
 
-/* ---- identity ---- */
-
-static enum err check_identity(const struct controller *controller, struct option_problem *problem)
+void controller_form_look(struct controller *controller)
 {
-    const struct controller_options *options = &controller->options;
-    const struct quorum_identity *identity = &controller->identity;
-    if (identity->node_id != options->node_id) {
-        return say(problem, ERR_INVALID,
-                   "the metadata in %s belongs to node %" PRId32 ", but node.id is %" PRId32 ": set node.id=%" PRId32
-                   ", or choose another metadata.log.dir",
-                   options->metadata_dir, identity->node_id, options->node_id, identity->node_id);
+    if (controller->quorum == NULL && controller->form.timer.fire != NULL) {
+        loop_timer_set(controller->loop, &controller->form.timer, loop_now_us(controller->loop));
     }
-    if (options->known_cluster_id != NULL && strcmp(options->known_cluster_id, identity->cluster_id) != 0) {
-        return say(problem, ERR_INVALID,
-                   "the metadata in %s is of cluster %s, but the log directory %s is of cluster %s: give this node the "
-                   "directories of one cluster",
-                   options->metadata_dir, identity->cluster_id, options->known_cluster_dir, options->known_cluster_id);
-    }
-    return ERR_OK;
 }
 
-static enum err refuse_lost(const struct controller_options *options, struct option_problem *problem)
+void controller_form_start(struct controller *controller)
 {
-    return say(problem, ERR_INVALID,
-               "the log directory %s belongs to cluster %s, but %s holds no metadata: it was lost or "
-               "metadata.log.dir points elsewhere; restore it (a new cluster is only formed with empty directories)",
-               options->known_cluster_dir, options->known_cluster_id, options->metadata_dir);
+    struct link_address addresses[CONTROLLER_VOTERS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < controller->voter_count; i++) {
+        if (!is_self(controller, i)) {
+            struct link_address *address = &addresses[count++];
+            *address =
+                (struct link_address){.node_id = controller->voters[i].node_id, .port = controller->voters[i].port};
+            (void)snprintf(address->host, sizeof(address->host), "%s", controller->voters[i].host);
+        }
+    }
+    for (uint32_t i = 0; i < controller->voter_count; i++) {
+        bytebuf_init(&controller->form.peers[i].configuration, CONTROLLER_CONFIGURATION_BYTES_MAX);
+    }
+    controller->form.timer.fire = ask;
+    controller->form.told_us = loop_now_us(controller->loop); /* nobody needs to read of the first seconds */
+    controller_links_set(&controller->links, addresses, count);
+    loop_timer_set(controller->loop, &controller->form.timer, loop_now_us(controller->loop) + FORM_ASK_US);
 }
 
-static enum err form(struct controller *controller, const char *directory, const char *address,
-                     struct option_problem *problem)
+void controller_form_stop(struct controller *controller)
 {
-    const struct controller_options *options = &controller->options;
-    if (options->known_cluster_id != NULL) {
-        return refuse_lost(options, problem);
+    if (controller->form.timer.fire != NULL) {
+        loop_timer_cancel(controller->loop, &controller->form.timer);
+        controller->form.timer.fire = NULL;
+        for (uint32_t i = 0; i < controller->voter_count; i++) {
+            bytebuf_done(&controller->form.peers[i].configuration);
+        }
     }
-    struct quorum_identity *identity = &controller->identity;
-    *identity = (struct quorum_identity){.node_id = options->node_id};
-    uuid_format(uuid_random(controller->env->rng), identity->cluster_id);
-    while (identity->raft_id == 0) {
-        identity->raft_id = rng_u64(controller->env->rng);
+}
+
+/* ---- questions and answers ---- */
+
+void controller_form_state(struct controller *controller, const struct link_address *from, struct uuid directory_id,
+                           struct span header)
+{
+    struct form_peer *peer = NULL;
+    for (uint32_t i = 0; i < controller->voter_count && controller->form.timer.fire != NULL; i++) {
+        if (controller->voters[i].node_id == from->node_id) {
+            peer = &controller->form.peers[i];
+        }
     }
-    struct bytebuf configuration;
-    bytebuf_init(&configuration, QUORUM_ENTRY_BYTES_MAX);
-    enum err err = quorum_first_configuration(identity->raft_id, address, &configuration);
+    if (peer == NULL || header.bytes > 4 * CONTROLLER_CONFIGURATION_BYTES_MAX) {
+        return;
+    }
+    Node__ControllerState *state = node__controller_state__unpack(NULL, header.bytes, header.data);
+    struct span configuration =
+        state == NULL ? SPAN_NULL : span_make(state->configuration.data, state->configuration.len);
+    if (state != NULL && strlen(state->cluster_id) < sizeof(peer->cluster_id) &&
+        configuration.bytes <= CONTROLLER_CONFIGURATION_BYTES_MAX &&
+        (!state->is_formed || state->cluster_id[0] != '\0')) {
+        char *own_voters = voters_text(controller);
+        peer->heard_us = loop_now_us(controller->loop);
+        peer->directory_id = directory_id;
+        peer->is_formed = state->is_formed != 0;
+        peer->has_same_voters = strcmp(state->voters, own_voters) == 0;
+        peer->lists_us = state->lists_you != 0;
+        peer->has_our_node = state->has_your_node != 0;
+        (void)snprintf(peer->cluster_id, sizeof(peer->cluster_id), "%s", state->cluster_id);
+        bytebuf_clear(&peer->configuration);
+        if (configuration.bytes > 0) {
+            CHECK(bytebuf_append(&peer->configuration, configuration) == ERR_OK);
+        }
+        mem_free(own_voters);
+        judge(controller);
+    }
+    node__controller_state__free_unpacked(state, NULL);
+}
+
+static bool lists(const struct controller *controller, struct span configuration, struct uuid asker)
+{
+    struct quorum_member members[QUORUM_MEMBERS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < controller->member_count; i++) {
+        if (uuid_equal(controller->members[i].directory_id, asker)) {
+            return true;
+        }
+    }
+    if (configuration.bytes == 0 || quorum_configuration_decode(configuration, members, &count) != ERR_OK) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct controller_place place;
+        controller_place_parse(members[i].address, members[i].raft_id, &place);
+        if (uuid_equal(place.directory_id, asker)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void controller_form_describe(struct controller *controller, struct uuid asker, int32_t asker_node_id,
+                              struct bytebuf *header)
+{
+    Node__ControllerState state = NODE__CONTROLLER_STATE__INIT;
+    struct bytebuf empty = {0};
+    bool is_formed = controller->quorum != NULL;
+    /* While a job forms the directory, it is the job's. */
+    struct span configuration = bytebuf_span(is_formed ? &controller->directory.configuration : &empty);
+    char *voters = voters_text(controller);
+    uint8_t *room = NULL;
+    state.is_formed = is_formed;
+    state.voters = voters;
+    if (is_formed) {
+        state.cluster_id = controller->cluster_id;
+        state.configuration.data = (uint8_t *)(uintptr_t)configuration.data;
+        state.configuration.len = configuration.bytes;
+        state.lists_you = lists(controller, configuration, asker);
+        for (uint32_t i = 0; i < controller->member_count; i++) {
+            state.has_your_node = state.has_your_node || controller->members[i].address.node_id == asker_node_id;
+        }
+    }
+    enum err err = bytebuf_reserve(header, node__controller_state__get_packed_size(&state), &room);
     CHECK(err == ERR_OK);
-    err = quorum_log_form(controller->env->fs, directory, identity, bytebuf_span(&configuration), problem);
-    bytebuf_done(&configuration);
-    return err;
-}
-
-enum err controller_form(struct controller *controller, char **ret_log_directory, char **ret_address,
-                         struct option_problem *ret_problem)
-{
-    char *address = NULL;
-    enum err err = check_voters(&controller->options, &address, ret_problem);
-    if (err != ERR_OK) {
-        return err;
-    }
-    char *directory = mem_format("%s/" CONTROLLER_DIRECTORY_NAME, controller->options.metadata_dir);
-    bool exists = false;
-    if (controller->options.known_cluster_id != NULL &&
-        quorum_log_exists(controller->env->fs, directory, &exists) == ERR_OK && !exists) {
-        err = refuse_lost(&controller->options, ret_problem); /* before anything is made or locked */
-    }
-    if (err == ERR_OK) {
-        err = lock_directory(controller, ret_problem);
-    }
-    if (err == ERR_OK && quorum_log_exists(controller->env->fs, directory, &exists) != ERR_OK) {
-        err = say(ret_problem, ERR_IO, "can't look into %s", directory);
-    }
-    if (err == ERR_OK && !exists) {
-        err = form(controller, directory, address, ret_problem);
-    } else if (err == ERR_OK) {
-        err = quorum_log_read_identity(controller->env->fs, directory, &controller->identity, ret_problem);
-        err = err == ERR_OK ? check_identity(controller, ret_problem) : err;
-    }
-    if (err != ERR_OK) {
-        mem_free(directory);
-        mem_free(address);
-        return err;
-    }
-    *ret_log_directory = directory;
-    *ret_address = address;
-    return ERR_OK;
+    bytebuf_added(header, node__controller_state__pack(&state, room));
+    mem_free(voters);
 }

@@ -8,6 +8,7 @@
 #include "controller/controller_private.h"
 #include "controller/image_apply.h"
 #include "controller/isr_control.h"
+#include "controller/leader_control.h"
 #include "controller/producer_id_control.h"
 
 #include <stdio.h>
@@ -135,8 +136,10 @@ static enum err decide(struct api_call *call, struct controller_request *request
         return decide_fence(call, &request->fence, ret_is_partial);
     case CONTROLLER_ALTER_ISR:
         return decide_alter_isr(call, request);
-    case CONTROLLER_STATUS:
     case CONTROLLER_PREFERRED_LEADERS:
+        (void)leader_control_balance(&call->decision, CONTROLLER_IMBALANCE_PERCENT, CONTROLLER_BALANCE_MOVES_MAX);
+        return ERR_OK; /* what was too many for once is for the next check */
+    case CONTROLLER_STATUS:
         break; /* answered at once */
     }
     UNREACHABLE();
@@ -157,7 +160,8 @@ struct gathering {
 
 enum gathered {
     GATHERED,
-    GATHER_FULL, /* its records do not fit into this entry any more; it goes first into the next */
+    GATHER_FULL,  /* its records do not fit into this entry any more; it goes first into the next */
+    GATHER_TAKEN, /* it is no matter of records, and goes its own way */
     GATHER_PARTIAL, /* its records are a first part (decision.h); when they are committed it is decided again, before all others */
 };
 
@@ -174,9 +178,20 @@ static enum gathered gather(struct gathering *gathering, struct controller_reque
         .index = gathering->index,
         .rng = controller->env->rng,
     };
+    struct quorum_view view;
+    struct controller_member members[QUORUM_MEMBERS_MAX];
+    if (request->kind == CONTROLLER_ADMIN && controller_api_needs_quorum(request->admin.api_key)) {
+        controller_voters_view(controller, members, &view);
+        call.quorum = &view;
+    }
     bool is_partial = false;
     enum err err = decide(&call, request, &is_partial);
     api_call_done(&call);
+    if (err == ERR_OK && call.voter_change.kind != VOTER_CHANGE_NONE) {
+        DL_DELETE(controller->waiting, request);
+        controller_voters_change(controller, request, &call.voter_change);
+        return GATHER_TAKEN;
+    }
     if (err != ERR_OK) {
         meta_records_cut(&gathering->records, first_record);
     }
@@ -259,7 +274,11 @@ void controller_round_run(struct loop_task *task)
          i < ROUND_REQUESTS_MAX && controller->waiting != NULL && gathering.arena.used_bytes < ROUND_ARENA_BYTES_MAX;
          i++) {
         struct controller_request *request = controller->waiting;
-        if (gather(&gathering, request) != GATHERED) {
+        enum gathered gathered = gather(&gathering, request);
+        if (gathered == GATHER_TAKEN) {
+            continue;
+        }
+        if (gathered != GATHERED) {
             break;
         }
         DL_DELETE(controller->waiting, request);

@@ -189,7 +189,7 @@ static void test_refusals_at_start(void **state)
     struct harness harness;
     harness_init(&harness);
     harness.options.quorum_voters = "1@127.0.0.1:9093,2@127.0.0.1:9193";
-    must_refuse(&harness, "next release");
+    must_refuse(&harness, "no INTERNAL listener");
     harness.options.quorum_voters = "2@127.0.0.1:9093";
     must_refuse(&harness, "this is node 1");
     harness.options.quorum_voters = "1@";
