@@ -25,6 +25,7 @@ void stream_sub_set_place(struct stream_sub *sub, enum stream_place place)
     if (place == STREAM_READY) {
         DL_APPEND(link->ready, sub);
     } else if (place == STREAM_MARKED) {
+        link->marked_us = link->marked == NULL ? loop_now_us(link->server->worker->loop) : link->marked_us;
         DL_APPEND(link->marked, sub);
     }
 }
@@ -206,16 +207,33 @@ static void stream_server_sweep(struct loop_timer *timer)
 
 /* ---- the step ---- */
 
+void stream_server_arm_marks(struct stream_server *server, uint64_t at_us)
+{
+    if (!server->is_marks_timer_set) {
+        server->is_marks_timer_set = true;
+        loop_timer_set(server->worker->loop, &server->marks_timer, at_us);
+    }
+}
+
+/* Steady data takes the marks along before their time is over. */
 static void stream_server_marks_due(struct loop_timer *timer)
 {
     struct stream_server *server = CONTAINER_OF(timer, struct stream_server, marks_timer);
     struct stream_server_link *link = NULL;
+    uint64_t now_us = loop_now_us(server->worker->loop);
+    uint64_t next_us = UINT64_MAX;
     server->is_marks_timer_set = false;
     DL_FOREACH (server->links, link) {
-        if (link->marked != NULL) {
+        uint64_t due_us = link->marked_us + STREAM_MARKS_DELAY_US;
+        if (link->marked != NULL && due_us <= now_us) {
             link->are_marks_due = true;
             stream_server_activate(link);
+        } else if (link->marked != NULL) {
+            next_us = due_us < next_us ? due_us : next_us;
         }
+    }
+    if (next_us != UINT64_MAX) {
+        stream_server_arm_marks(server, next_us);
     }
 }
 

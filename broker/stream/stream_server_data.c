@@ -328,18 +328,6 @@ void stream_server_settle(struct stream_server_link *link)
     }
 }
 
-/* The marks that nothing takes along wait for company. */
-static void stream_server_arm_marks(struct stream_server_link *link)
-{
-    struct stream_server *server = link->server;
-    link->are_marks_due = link->are_marks_due && link->marked != NULL;
-    if (link->marked != NULL && !link->are_marks_due && !server->is_marks_timer_set) {
-        struct loop *loop = server->worker->loop;
-        server->is_marks_timer_set = true;
-        loop_timer_set(loop, &server->marks_timer, loop_now_us(loop) + STREAM_MARKS_DELAY_US);
-    }
-}
-
 /* One frame; false when there was nothing for one. */
 static bool stream_server_send_frame(struct stream_server_link *link)
 {
@@ -381,6 +369,9 @@ bool stream_server_send(struct stream_server_link *link)
     }
     stream_server_send_answers(link);
     stream_server_send_ends(link);
-    stream_server_arm_marks(link);
+    link->are_marks_due = link->are_marks_due && link->marked != NULL;
+    if (link->marked != NULL && !link->are_marks_due) { /* nothing takes them along: they wait for company */
+        stream_server_arm_marks(server, link->marked_us + STREAM_MARKS_DELAY_US);
+    }
     return true;
 }

@@ -92,6 +92,7 @@ struct stream_server_link {
     bool is_catch_up;
     bool is_paused; /* its frames are not read: it does not take its answers */
     bool are_marks_due;
+    uint64_t marked_us; /* when the first of `marked` came there */
     int32_t broker_id;
     int64_t credit_bytes; /* may fall below 0 by one batch */
     uint64_t heard_us;
@@ -133,6 +134,8 @@ struct stream_server {
 void stream_server_activate(struct stream_server_link *link);
 /* The link is gone when this returns. */
 void stream_server_close(struct stream_server_link *link, const char *reason);
+/* The timer of marks fires at that time or before. */
+void stream_server_arm_marks(struct stream_server *server, uint64_t at_us);
 void stream_server_check_stopped(struct stream_server *server);
 void stream_sub_set_place(struct stream_sub *sub, enum stream_place place);
 /* Takes it from its link and its partition; freed now, or when its job is done. */

@@ -73,6 +73,7 @@ struct fs_sim_options {
     uint64_t total_bytes;      /* 0: no limit in practice (1 TiB) */
     unsigned open_files_max;   /* 0: no limit */
     unsigned uncached_percent; /* how often file_is_cached denies, until the file was prefetched or read */
+    bool stays_cold;           /* also then */
     struct clock *clock;       /* for modified_ms; NULL: the number of the call */
 };
 
@@ -111,6 +112,8 @@ uint64_t fs_sim_dirty_page_count(const struct fs_sim *sim);
 void fs_sim_fail_at(struct fs_sim *sim, enum fs_sim_call call, uint64_t nth, enum err err, bool is_sticky);
 /* The capacity from now on; ERR_NO_SPACE beyond. */
 void fs_sim_set_total_bytes(struct fs_sim *sim, uint64_t total_bytes);
+/* From now on: options.uncached_percent and options.stays_cold. */
+void fs_sim_set_cold(struct fs_sim *sim, unsigned uncached_percent, bool stays_cold);
 uint64_t fs_sim_used_bytes(const struct fs_sim *sim);
 void fs_sim_set_open_files_max(struct fs_sim *sim, unsigned open_files_max);
 /* Files that are open, locks included: 0 at the end of a test that leaks none. */

@@ -114,6 +114,12 @@ void fs_sim_set_total_bytes(struct fs_sim *sim, uint64_t total_bytes)
     sim->options.total_bytes = total_bytes;
 }
 
+void fs_sim_set_cold(struct fs_sim *sim, unsigned uncached_percent, bool stays_cold)
+{
+    sim->options.uncached_percent = uncached_percent;
+    sim->options.stays_cold = stays_cold;
+}
+
 uint64_t fs_sim_used_bytes(const struct fs_sim *sim)
 {
     return sim->tree.used_bytes;

@@ -193,7 +193,9 @@ bool fs_sim_file_is_cached(struct file *file, uint64_t pos, size_t bytes)
     struct sim_file *sim_file = sim_file_of(file);
     (void)pos;
     (void)bytes;
-    return sim_file->inode->is_warm || !prop_chance(&sim_file->sim->prop, sim_file->sim->options.uncached_percent, 100);
+    const struct fs_sim_options *options = &sim_file->sim->options;
+    bool is_warm = sim_file->inode->is_warm && !options->stays_cold;
+    return is_warm || !prop_chance(&sim_file->sim->prop, options->uncached_percent, 100);
 }
 
 void fs_sim_file_prefetch(struct file *file, uint64_t pos, size_t bytes)

@@ -18,7 +18,6 @@ struct sim_config {
     uint32_t worker_counts[NODES_MAX]; /* 0: 1 */
     enum log_durability durability;
     size_t memory_bytes;
-    unsigned uncached_percent; /* of reads that need the pool; not used when 0 */
 };
 
 struct sim_machine {

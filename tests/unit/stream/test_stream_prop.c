@@ -146,6 +146,11 @@ static void run_case(uint64_t seed, enum log_durability durability)
     struct history history = {.sim = sim_new(&config)};
     struct sim *sim = history.sim;
     prop_init_seed(&history.prop, seed);
+    if (prop_chance(&history.prop, 1, 3)) {
+        for (unsigned i = 0; i < NODES; i++) {
+            fs_sim_set_cold(sim->machines[i].node->disk, 30, true);
+        }
+    }
     for (unsigned p = 0; p < PARTITIONS; p++) {
         sim_elect_silently(sim, p, 1);
         elect(&history, p, false);
