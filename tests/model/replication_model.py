@@ -262,7 +262,7 @@ class Model:
             gone = broker.gone
             if is_lost and not self.synced:
                 gone += tuple((o, broker.log[o]) for o in range(kept, end))
-            is_out = is_lost and not self.synced and (now.isr | now.elr) & ~(1 << b) and self.flaw != "keep-after-power-loss"
+            is_out = is_lost and not self.synced and self.flaw != "keep-after-power-loss"
             for after in self.without(now._replace(incarnations=with_item(now.incarnations, b, incarnation)), b, is_out):
                 again = cut(broker, kept)
                 # recovery syncs what it keeps
