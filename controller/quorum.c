@@ -315,6 +315,21 @@ static void enter_term(struct quorum *quorum)
     (void)quorum_step(quorum, &event);
 }
 
+/* Who does not vote never becomes a candidate, and so libraft never lets it forget a leader; but as long as it names one it refuses its vote,
+ * which a candidate may count on (see step_as_voter). */
+static void forget_leader(struct quorum *quorum)
+{
+    struct raft *raft = &quorum->raft;
+    const struct raft_server *self = quorum_configuration_find(&raft->configuration, raft->id);
+    bool is_voter = self != NULL && self->role == RAFT_VOTER;
+    bool is_due = loop_now_us(quorum->loop) / US_PER_MS >= raft_timeout(raft);
+    if (raft_state(raft) == RAFT_FOLLOWER && !is_voter && is_due) {
+        raft_free(raft->follower_state.current_leader.address);
+        raft->follower_state.current_leader.address = NULL;
+        raft->follower_state.current_leader.id = 0;
+    }
+}
+
 void quorum_on_timer(struct loop_timer *timer)
 {
     struct quorum *quorum = CONTAINER_OF(timer, struct quorum, timer);
@@ -325,6 +340,7 @@ void quorum_on_timer(struct loop_timer *timer)
         enter_term(quorum);
         return;
     }
+    forget_leader(quorum);
     struct raft_event event = {.type = RAFT_TIMEOUT};
     quorum->last_timeout_ms = loop_now_us(quorum->loop) / US_PER_MS;
     (void)quorum_step(quorum, &event);

@@ -7,6 +7,8 @@
  *     split before each one;
  *   - a second RAFT_CHANGE makes a follower forget the first if that is not applied yet: a truncation of the second would then bring back
  *     what was before both. That the second is there proves that the first is committed, so libraft is told before;
+ *   - an append from before our last snapshot is refused, though all of that is committed, or, from the log's very beginning, appended at the
+ *     end (checkConflictingEntries takes what was trimmed for missing): what the snapshot covers is cut off its front;
  *   - a late rejection moves next_index below match_index, and the follower is sent empty appends for ever (progressMaybeDecrement in
  *     PROBE): it is dropped, or raised to what is known to match;
  *   - a pre-vote of a lower term is refused with the term that was asked for, so that a candidate whose log everybody needs never learns the
@@ -207,16 +209,45 @@ static void answer_stale(struct quorum *quorum, const struct quorum_message *mes
     quorum_send(quorum, &result, quorum->from_address);
 }
 
+/* Entries that our last snapshot covers are committed, so the leader has them as we do: the append begins behind it. */
+static void skip_known(struct quorum *quorum, struct quorum_message *message)
+{
+    const struct raft *raft = &quorum->raft;
+    uint64_t known_index = raft->trail.snapshot.index;
+    if (raft->snapshot.installing || message->append.prev_index >= known_index) {
+        return;
+    }
+    uint64_t ahead = known_index - message->append.prev_index;
+    uint32_t count = message->append.entry_count;
+    uint32_t skipped = ahead < count ? (uint32_t)ahead : count;
+    if (skipped == ahead && message->append.entries[skipped - 1].term != raft->trail.snapshot.term) {
+        quorum_fail(quorum, "a leader has another entry %llu than the one that is committed here",
+                    (unsigned long long)known_index);
+        return;
+    }
+    if (skipped > 0) {
+        memmove(message->append.entries, message->append.entries + skipped,
+                (count - skipped) * sizeof(message->append.entries[0]));
+    }
+    message->append.entry_count = count - skipped;
+    message->append.prev_index = known_index;
+    message->append.prev_term = raft->trail.snapshot.term;
+}
+
 /* Returns true when the rest has to wait for a term to be written: the whole message then comes again, and the entries that are here
  * already do no harm. */
-static bool step_append(struct quorum *quorum, const struct quorum_message *message)
+static bool step_append(struct quorum *quorum, struct quorum_message *message)
 {
-    uint32_t count = message->append.entry_count;
     if (message->term < raft_current_term(&quorum->raft)) {
         answer_stale(quorum, message);
         return false;
     }
     quorum->leader_term = message->term;
+    skip_known(quorum, message);
+    uint32_t count = message->append.entry_count;
+    if (quorum->is_failed) {
+        return false;
+    }
     if (count == 0) {
         step_part(quorum, message, 0, 0);
         return false;
@@ -327,7 +358,7 @@ static void step_timeout_now(struct quorum *quorum, const struct quorum_message 
 /* ---- receiving ---- */
 
 /* *ret_is_early: it has to come again when the term is written. */
-static enum err handle(struct quorum *quorum, const struct quorum_message *message, bool *ret_is_early)
+static enum err handle(struct quorum *quorum, struct quorum_message *message, bool *ret_is_early)
 {
     *ret_is_early = false;
     switch (message->type) {

@@ -24,6 +24,7 @@ struct quorum_view {
     uint64_t term;
     uint64_t commit_index;
     int64_t now_ms;
+    uint32_t level_max; /* the highest metadata level that all controllers understand */
     /* Voters, stand-bys, and (is_voter false) brokers that follow the metadata, if the controller tells of them. */
     const struct controller_member *members;
     uint32_t member_count;
