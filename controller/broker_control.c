@@ -1,6 +1,7 @@
 #include "controller/broker_control.h"
 
 #include "controller/config_control.h"
+#include "controller/level_control.h"
 #include "controller/partition_sweep.h"
 
 #include <inttypes.h>
@@ -212,7 +213,8 @@ bool broker_control_register(struct decision *decision, const struct controller_
                                "Broker %" PRId32 " needs a node.id of 0 or more and an incarnation id.",
                                registration->broker_id);
     }
-    if (!check_endpoints(decision, registration, ret_result) ||
+    if (!level_control_check(decision, registration, ret_result) ||
+        !check_endpoints(decision, registration, ret_result) ||
         !check_directories(decision, registration, ret_result)) {
         return false;
     }
@@ -238,6 +240,8 @@ bool broker_control_register(struct decision *decision, const struct controller_
         .rack = registration->rack,
         .boot_id = registration->boot_id,
         .is_fenced = true,
+        .level_min = registration->level_min,
+        .level_max = registration->level_max,
         .endpoint_count = registration->endpoint_count,
         .directory_count = registration->directory_count,
         .endpoints = registration->endpoints,

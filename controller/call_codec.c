@@ -81,6 +81,8 @@ static void fill_register(struct arena *arena, const struct controller_registrat
     fields->broker_id = registration->broker_id;
     fields->incarnation_id = binary_uuid(&registration->incarnation_id);
     fields->previous_epoch = registration->previous_epoch;
+    fields->level_min = registration->level_min;
+    fields->level_max = registration->level_max;
     fields->boot_id = binary(registration->boot_id);
     fields->rack = binary(registration->rack);
     fields->has_rack = !span_is_null(registration->rack);
@@ -312,6 +314,8 @@ static enum err read_register(const Node__CallRegister *fields, struct arena *ar
     *ret_registration = (struct controller_registration){
         .broker_id = fields->broker_id,
         .previous_epoch = fields->previous_epoch,
+        .level_min = fields->level_min,
+        .level_max = fields->level_max,
         .boot_id = span_of(fields->boot_id),
         .rack = fields->has_rack ? span_of(fields->rack) : SPAN_NULL,
         .endpoint_count = (uint32_t)fields->n_endpoints,

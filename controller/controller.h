@@ -100,6 +100,8 @@ struct controller_registration {
     uint32_t endpoint_count;
     const struct uuid *directories; /* ids of the online log directories */
     uint32_t directory_count;
+    uint32_t level_min; /* metadata levels that the process understands; 0, 0: only the first */
+    uint32_t level_max;
     int64_t broker_epoch; /* result: the metadata offset of the registration */
 };
 

@@ -21,6 +21,7 @@ static const struct api_handler handlers[] = {
     {.api_key = 43, .version_min = 0, .version_max = 2, .handle = admin_elect_leaders},
     {.api_key = 44, .version_min = 0, .version_max = 1, .handle = admin_incremental_alter_configs},
     {.api_key = 55, .version_min = 0, .version_max = 2, .handle = admin_describe_quorum},
+    {.api_key = 57, .version_min = 0, .version_max = 2, .handle = admin_update_features},
     {.api_key = 64, .version_min = 0, .version_max = 0, .handle = admin_unregister_broker},
     {.api_key = 80, .version_min = 0, .version_max = 1, .handle = admin_add_raft_voter},
     {.api_key = 81, .version_min = 0, .version_max = 0, .handle = admin_remove_raft_voter},
@@ -44,7 +45,7 @@ bool controller_api_serves(int16_t api_key, int16_t api_version)
 
 bool controller_api_needs_quorum(int16_t api_key)
 {
-    return api_key == 55 || api_key == 80 || api_key == 81;
+    return api_key == 55 || api_key == 57 || api_key == 80 || api_key == 81;
 }
 
 enum err controller_api_handle(struct api_call *call)

@@ -68,6 +68,7 @@ enum err admin_incremental_alter_configs(struct api_call *call) MUST_USE;
 enum err admin_alter_configs(struct api_call *call) MUST_USE;
 enum err admin_elect_leaders(struct api_call *call) MUST_USE;
 enum err admin_unregister_broker(struct api_call *call) MUST_USE;
+enum err admin_update_features(struct api_call *call) MUST_USE;
 enum err admin_describe_quorum(struct api_call *call) MUST_USE;
 enum err admin_add_raft_voter(struct api_call *call) MUST_USE;
 enum err admin_remove_raft_voter(struct api_call *call) MUST_USE;

@@ -24,6 +24,9 @@
 #define IMAGE_ENDPOINTS_MAX 16    /* of one broker */
 #define IMAGE_DIRECTORIES_MAX 256 /* of one broker */
 #define IMAGE_NO_LEADER (-1)
+/* Metadata levels that this program understands. */
+#define IMAGE_LEVEL_MIN 1u
+#define IMAGE_LEVEL_MAX 1u
 #define IMAGE_HASH_BYTES 32
 #define IMAGE_CLUSTER_NAME_BYTES_MAX 255
 

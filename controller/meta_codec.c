@@ -405,7 +405,7 @@ static bool is_known_record(const Meta__Record *record)
     case META__RECORD__FACT_CLUSTER:
         return !has_unknown(&record->cluster->base);
     case META__RECORD__FACT_METADATA_LEVEL:
-        return !has_unknown(&record->metadata_level->base);
+        return !has_unknown(&record->metadata_level->base) && record->metadata_level->level <= IMAGE_LEVEL_MAX;
     case META__RECORD__FACT_BROKER_REMOVED:
         return !has_unknown(&record->broker_removed->base);
     case META__RECORD__FACT__NOT_SET:

@@ -69,8 +69,8 @@ static bool fill_features(struct request *request, struct api_versions_response 
         return false;
     }
     response->supported_features[0].name = span_text("metadata.version");
-    response->supported_features[0].min_version = 1;
-    response->supported_features[0].max_version = level;
+    response->supported_features[0].min_version = IMAGE_LEVEL_MIN;
+    response->supported_features[0].max_version = IMAGE_LEVEL_MAX;
     response->supported_features_count = 1;
     response->finalized_features[0].name = span_text("metadata.version");
     response->finalized_features[0].min_version_level = level;

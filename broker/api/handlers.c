@@ -23,6 +23,7 @@ static const struct dispatch_table table = {
             [API_KEY_INCREMENTAL_ALTER_CONFIGS] = handle_forward,
             [API_KEY_DESCRIBE_QUORUM] = handle_forward,
             [API_KEY_DESCRIBE_CLUSTER] = handle_describe_cluster,
+            [API_KEY_UPDATE_FEATURES] = handle_forward,
             [API_KEY_UNREGISTER_BROKER] = handle_forward,
             [API_KEY_ADD_RAFT_VOTER] = handle_forward,
             [API_KEY_REMOVE_RAFT_VOTER] = handle_forward,

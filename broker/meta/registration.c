@@ -188,6 +188,8 @@ static void send_registration(struct registration *registration)
                 .broker_id = broker->options->node_id,
                 .incarnation_id = registration->facts.incarnation_id,
                 .previous_epoch = registration->facts.previous_epoch,
+                .level_min = IMAGE_LEVEL_MIN,
+                .level_max = IMAGE_LEVEL_MAX,
                 .boot_id = span_text(boot_id),
                 .rack = span_text(broker->options->broker_rack),
                 .endpoints = registration->facts.endpoints,

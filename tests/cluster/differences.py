@@ -18,7 +18,7 @@ def rows(why, *places):
 
 # Groups, transactions, security, share groups and what only tools use; each goes when its API is served.
 NOT_SERVED = (8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 21, 24, 25, 26, 27, 28, 29, 30, 31, 34, 36, 38, 39, 40, 41, 42, 45, 46, 47, 48, 49, 50,
-              51, 57, 61, 65, 66, 68, 69, 74, 76, 77, 78, 79, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92)
+              51, 61, 65, 66, 68, 69, 74, 76, 77, 78, 79, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92)
 FEATURES_NOT_SERVED = ("group.version", "kraft.version", "share.version", "streams.version", "transaction.version",
                        "eligible.leader.replicas.version")
 # Produced batches that Kafka takes and we refuse: no client makes them, and a reader would stumble over them.

@@ -3,6 +3,7 @@
 #include "proto/kmsg/add_raft_voter.h"
 #include "proto/kmsg/describe_quorum.h"
 #include "proto/kmsg/remove_raft_voter.h"
+#include "proto/kmsg/update_features.h"
 #include "proto/wire/codec.h"
 #include "tests/unit/controller/image_support.h"
 
@@ -258,6 +259,40 @@ static void test_remove(void **unused)
     teardown(&fixture);
 }
 
+/* ---- the metadata level ---- */
+
+static int16_t update(struct fixture *fixture, int16_t version, const char *feature, int16_t level, int8_t type)
+{
+    struct update_features_request_feature_update_key key = {
+        .feature = span_text(feature), .max_version_level = level, .upgrade_type = version >= 1 ? type : 1};
+    struct update_features_request request = {.timeout_ms = 1000, .feature_updates = &key, .feature_updates_count = 1};
+    struct update_features_response response;
+    assert_int_equal(ask(fixture, &update_features_request_codec, version, &request), ERR_OK);
+    decode(fixture, &update_features_response_codec, fixture->call.response, &response);
+    assert_int_equal(response.results_count, version >= 2 ? 0 : 1);
+    return version >= 2 ? response.error_code : response.results[0].error_code;
+}
+
+static void test_update_features(void **unused)
+{
+    (void)unused;
+    for (int16_t version = 0; version <= 2; version++) {
+        struct fixture fixture;
+        setup(&fixture);
+        fixture.view.level_max = 2;
+        meta_add_level(&fixture.state.records, 1);
+        state_commit(&fixture.state);
+        assert_int_equal(update(&fixture, version, "share.version", 1, 1), ERROR_INVALID_UPDATE_VERSION);
+        assert_int_equal(update(&fixture, version, "metadata.version", 1, 1), ERROR_NONE);
+        assert_int_equal(update(&fixture, version, "metadata.version", 3, 1), ERROR_INVALID_UPDATE_VERSION);
+        assert_int_equal(update(&fixture, version, "metadata.version", 0, 3), ERROR_INVALID_UPDATE_VERSION);
+        assert_int_equal(fixture.state.records.count, 0);
+        assert_int_equal(update(&fixture, version, "metadata.version", 2, 1), ERROR_NONE);
+        assert_int_equal(fixture.state.records.count, 1);
+        teardown(&fixture);
+    }
+}
+
 /* What the quorum made of the change. */
 static void test_answers(void **unused)
 {
@@ -292,10 +327,8 @@ static void test_answers(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_describe),
-        cmocka_unit_test(test_add),
-        cmocka_unit_test(test_remove),
-        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_describe),        cmocka_unit_test(test_add),     cmocka_unit_test(test_remove),
+        cmocka_unit_test(test_update_features), cmocka_unit_test(test_answers),
     };
     return cmocka_run_group_tests_name("admin_quorum", tests, NULL, NULL);
 }

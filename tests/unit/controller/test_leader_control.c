@@ -1,6 +1,7 @@
 /* Who leads after brokers come, go, and are taken out; elections that people ask for; what settings change. */
 #include "controller/config_control.h"
 #include "controller/leader_control.h"
+#include "controller/level_control.h"
 #include "tests/unit/controller/cluster_support.h"
 
 static const int32_t three[3] = {1, 2, 3};
@@ -460,6 +461,75 @@ static void test_defaults(void **unused)
     state_done(&state);
 }
 
+/* ---- the metadata level ---- */
+
+static int16_t raise_level(struct state *state, int32_t level, uint32_t level_max, const char *words)
+{
+    struct decision decision = state_decision(state, 0);
+    struct decision_result result = {0};
+    if (!level_control_raise(&decision, level, level_max, &result)) {
+        assert_int_equal(state->records.count, 0);
+        assert_non_null(strstr((const char *)result.message.data, words));
+    }
+    return result.code;
+}
+
+static void test_level(void **unused)
+{
+    (void)unused;
+    struct state state;
+    struct uuid directory = id_of(77);
+    struct image_endpoint endpoint = {.listener_name = span_text("P"), .host = span_text("h"), .port = 1};
+    struct controller_registration registration = {.broker_id = 3,
+                                                   .incarnation_id = id_of(5),
+                                                   .boot_id = span_text("boot"),
+                                                   .level_min = 2,
+                                                   .level_max = 3,
+                                                   .endpoints = &endpoint,
+                                                   .endpoint_count = 1,
+                                                   .directories = &directory,
+                                                   .directory_count = 1};
+    setup(&state, 1);
+    meta_add_level(&state.records, 1);
+    cluster_commit(&state);
+    struct decision decision = state_decision(&state, 0);
+    struct decision_result result = {0};
+    int64_t epoch = 0;
+    assert_false(broker_control_register(&decision, &registration, &epoch, &result));
+    assert_int_equal(result.code, ERROR_UNSUPPORTED_VERSION);
+    assert_non_null(strstr((const char *)result.message.data, "levels 2 to 3: run an older version"));
+    registration.level_min = 1;
+    assert_true(broker_control_register(&decision, &registration, &epoch, &result));
+    cluster_commit(&state);
+    assert_int_equal(image_find_broker(state.image, 3)->level_max, 3);
+    assert_int_equal(image_find_broker(state.image, 1)->level_max, 1); /* said nothing */
+
+    assert_int_equal(raise_level(&state, 0, 5, "lowered"), ERROR_INVALID_UPDATE_VERSION);
+    assert_int_equal(raise_level(&state, 1, 5, ""), ERROR_NONE);
+    assert_int_equal(state.records.count, 0);
+    assert_int_equal(raise_level(&state, 2, 1, "controllers"), ERROR_INVALID_UPDATE_VERSION);
+    assert_int_equal(raise_level(&state, 2, 5, "Broker 1 understands metadata.version 1 to 1"),
+                     ERROR_INVALID_UPDATE_VERSION);
+    cluster_fence(&state, 1);
+    assert_int_equal(unregister(&state, 1, ""), ERROR_NONE);
+    assert_int_equal(raise_level(&state, 4, 5, "Broker 3"), ERROR_INVALID_UPDATE_VERSION);
+    assert_int_equal(raise_level(&state, 2, 5, ""), ERROR_NONE);
+    assert_int_equal(state.records.count, 1);
+    struct image *draft = image_draft(state.image, state.index + 1, &state.records, 0, 1);
+    assert_int_equal(image_metadata_level(draft), 2);
+    image_unref(draft);
+    /* This program does not know level 2: it must not go on with such an entry. */
+    struct bytebuf bytes;
+    struct image *after = NULL;
+    bool is_applied = false;
+    bytebuf_init(&bytes, META_BATCH_BYTES_MAX);
+    assert_int_equal(meta_pack(&state.records, 0, 1, image_controller_epoch(state.image), &bytes), ERR_OK);
+    assert_int_equal(image_apply(state.image, state.index + 1, 1, bytebuf_span(&bytes), &after, &is_applied),
+                     ERR_UNSUPPORTED);
+    bytebuf_done(&bytes);
+    state_done(&state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -474,6 +544,7 @@ int main(void)
         cmocka_unit_test(test_balance),
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_level),
     };
     return cmocka_run_group_tests_name("leader_control", tests, NULL, NULL);
 }
