@@ -110,6 +110,8 @@ static struct controller *make(struct env *env, const struct controller_options 
         .default_replication_factor = options->default_replication_factor,
         .min_insync_replicas = options->min_insync_replicas,
         .partitions_max = options->partitions_max,
+        .is_cached = options->is_cached,
+        .allows_unclean = options->allows_unclean,
         .broker_options = options->broker_options,
     };
     controller->image = image_new_empty();
@@ -222,6 +224,7 @@ static void close_all(struct controller *controller)
     loop_timer_cancel(controller->loop, &controller->sweep_timer);
     loop_timer_cancel(controller->loop, &controller->activate_timer);
     loop_timer_cancel(controller->loop, &controller->balance_timer);
+    loop_timer_cancel(controller->loop, &controller->stop_timer);
     controller_round_abort(controller, ERR_CLOSED);
     controller_form_stop(controller);
     controller_serve_stop(&controller->serve);
@@ -236,9 +239,18 @@ static void close_all(struct controller *controller)
     }
 }
 
+/* Nobody took over: there may be nobody left. */
+static void hand_over_late(struct loop_timer *timer)
+{
+    close_all(CONTAINER_OF(timer, struct controller, stop_timer));
+}
+
 static void handed_over(void *ctx, enum err err)
 {
     struct controller *controller = (struct controller *)ctx;
+    if (controller->is_stopping) {
+        return; /* too late */
+    }
     log_info(controller->env->logger, "controller", "handed_over", "err=%s", err_name(err));
     close_all(controller);
 }
@@ -260,6 +272,9 @@ static void stop_on_loop(struct loop_task *task)
         quorum_get_facts(controller->quorum, &facts);
     }
     if (controller->is_leader && !controller->is_failed && facts.voter_count > 1) {
+        controller->stop_timer.fire = hand_over_late;
+        loop_timer_set(controller->loop, &controller->stop_timer,
+                       loop_now_us(controller->loop) + 2000 * (uint64_t)controller->options.election_timeout_ms);
         quorum_transfer(controller->quorum, handed_over, controller);
     } else {
         close_all(controller);

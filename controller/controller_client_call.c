@@ -58,12 +58,19 @@ static bool is_own(const struct controller_client *client, int32_t node_id)
     return client->config.local != NULL && node_id == client->config.hello.node_id;
 }
 
+/* It was not there a moment ago; who names it has not noticed yet. */
+static bool is_missed(struct controller_client *client, int32_t node_id)
+{
+    const struct client_call_link *link = &client->call;
+    return node_id == link->missed_node_id && loop_now_us(home(client)) - link->missed_us < CLIENT_MISSED_US;
+}
+
 /* Fills node, host and port of the next attempt; false: nobody needs to be dialled now. */
 static bool choose(struct controller_client *client)
 {
     struct client_call_link *link = &client->call;
     const struct controller_hint *hint = &link->hint;
-    if (hint->node_id >= 0 && !is_own(client, hint->node_id) &&
+    if (hint->node_id >= 0 && !is_own(client, hint->node_id) && !is_missed(client, hint->node_id) &&
         controller_address_parse(span_text(hint->address), link->host, &link->port) == ERR_OK) {
         link->node_id = hint->node_id;
         link->hint.node_id = -1; /* once: when it does not answer, the voters are asked again */
@@ -119,13 +126,16 @@ static void on_down(void *ctx, enum err err, bool was_up, const char *text)
         log_warn(client->config.env->logger, "controller_client", "call_refused", "address=%s:%u err=%s reason=\"%s\"",
                  link->host, (unsigned)link->port, err_name(err), text);
     }
+    link->missed_node_id = link->node_id;
+    link->missed_us = loop_now_us(home(client));
     try_next(client);
 }
 
 void client_call_follow_hint(struct controller_client *client, const struct controller_hint *hint)
 {
     struct client_call_link *link = &client->call;
-    if (hint->node_id < 0 || is_own(client, hint->node_id) || (link->dial != NULL && hint->node_id == link->node_id)) {
+    if (hint->node_id < 0 || is_own(client, hint->node_id) || is_missed(client, hint->node_id) ||
+        (link->dial != NULL && hint->node_id == link->node_id)) {
         return;
     }
     link->hint = *hint;
@@ -261,8 +271,9 @@ static void ping(struct loop_timer *timer)
     bool is_silent = link->pinged_us > link->heard_us && now_us - link->heard_us >= CLIENT_SILENCE_US;
     bool is_undecided = !link->is_active && now_us - link->up_since_us >= CLIENT_UNDECIDED_US;
     if (is_silent || (is_undecided && !client->local_view.is_active)) {
-        log_info(client->config.env->logger, "controller_client", "call_link_given_up", "address=%s:%u why=%s",
-                 link->host, (unsigned)link->port, is_silent ? "silent" : "knows_no_leader");
+        logger_write(client->config.env->logger, is_silent ? LOG_INFO : LOG_DEBUG, "controller_client",
+                     "call_link_given_up", "address=%s:%u why=%s", link->host, (unsigned)link->port,
+                     is_silent ? "silent" : "knows_no_leader");
         try_next(client);
         return;
     }
@@ -291,6 +302,7 @@ void client_call_start(struct controller_client *client)
     struct client_call_link *link = &client->call;
     link->hint.node_id = -1;
     link->node_id = -1;
+    link->missed_node_id = -1;
     link->retry_timer.fire = connect_again;
     link->ping_timer.fire = ping;
     loop_timer_set(home(client), &link->retry_timer, loop_now_us(home(client)));

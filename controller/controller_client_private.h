@@ -16,8 +16,8 @@
 #define CLIENT_PING_US 400000u      /* a link is asked whether it is alive */
 #define CLIENT_SILENCE_US 1200000u  /* and given up */
 #define CLIENT_UNDECIDED_US 500000u /* with a controller that knows no leader, before another is asked */
-#define CLIENT_LAG_US                                                                                                  \
-    1500000u /* metadata that an answer named and that does not come: another controller is followed */
+#define CLIENT_MISSED_US 300000u    /* a controller that did not answer is not dialled again because of a hint */
+#define CLIENT_LAG_US 1500000u      /* metadata that an answer named does not come: another controller is followed */
 #define CLIENT_STOP_STEP_US 500u
 #define CLIENT_UNAPPLIED_TOLD 64 /* entries applied before the controller is told in any case */
 
@@ -44,6 +44,8 @@ struct client_call_link {
     bool is_active;              /* it said so: requests are sent */
     struct controller_hint hint; /* to dial next; node_id -1: none */
     uint32_t voter_index;        /* to dial next without a hint */
+    int32_t missed_node_id;      /* named by a hint, and not there at missed_us; -1: none */
+    uint64_t missed_us;
     uint64_t up_since_us;
     uint64_t heard_us;
     uint64_t pinged_us;

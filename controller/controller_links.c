@@ -336,6 +336,17 @@ static void close_accepted(struct link_accepted *accepted)
     mem_free(accepted);
 }
 
+/* It is there: no need to wait before it is dialled again. */
+static void hurry(struct controller_links *links, uint64_t raft_id)
+{
+    struct link_peer *peer;
+    DL_FOREACH (links->peers, peer) {
+        if (!peer->is_up && (peer->address.raft_id == raft_id || peer->address.raft_id == 0)) {
+            rpc_dial_hurry(peer->dial);
+        }
+    }
+}
+
 static void on_accepted_frame(void *ctx, const struct rpc_frame *frame)
 {
     struct link_accepted *accepted = (struct link_accepted *)ctx;
@@ -380,6 +391,7 @@ void controller_links_accept(void *ctx, struct rpc_link *rpc)
     accepted->node_id = peer->node_id;
     DL_APPEND(links->accepted, accepted);
     links->accepted_count++;
+    hurry(links, accepted->raft_id);
     struct rpc_link_events events = {.ctx = accepted, .on_frame = on_accepted_frame, .on_closed = on_accepted_closed};
     rpc_link_set_events(rpc, &events);
 }

@@ -116,6 +116,7 @@ struct controller {
     struct loop_task begin_task;
     /* Stopping: see controller_stop. */
     struct loop_task stop_task;
+    struct loop_timer stop_timer;
     unsigned stop_turns;
     atomic_bool is_closed;        /* requests are refused from now on */
     atomic_uint submitting_count; /* threads between the test of is_closed and the end of their post */
@@ -132,7 +133,9 @@ void controller_form_start(struct controller *controller);
 void controller_form_stop(struct controller *controller);
 /* A voter can be asked now. */
 void controller_form_look(struct controller *controller);
-/* A voter answered. */
+/* Looks at what the others said; may begin to form. */
+void controller_form_judge(struct controller *controller);
+/* controller_form_answer.c: a voter answered. */
 void controller_form_state(struct controller *controller, const struct link_address *from, struct uuid directory_id,
                            struct span header);
 /* The answer to one that asks. */

@@ -156,8 +156,8 @@ static void on_frame(void *ctx, const struct rpc_frame *frame)
 static void on_closed(void *ctx, enum err err)
 {
     struct serve_call_link *link = (struct serve_call_link *)ctx;
-    log_info(link->controller->env->logger, "controller", "call_link_lost", "node_id=%" PRId32 " err=%s", link->node_id,
-             err_name(err));
+    logger_write(link->controller->env->logger, link->controller->is_active ? LOG_INFO : LOG_DEBUG, "controller",
+                 "call_link_lost", "node_id=%" PRId32 " err=%s", link->node_id, err_name(err));
     close_link(link);
 }
 
