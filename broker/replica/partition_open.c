@@ -313,6 +313,17 @@ static void partition_open_failed(struct partition *partition, const struct opti
     }
 }
 
+/* A disk that can't be written fails as a whole, as after a failed append: the node ends when it has no other, and comes back with the
+ * disk. A damaged log is one replica's own trouble. */
+static void partition_opening_blame_disk(struct partition_set *set, const struct partition_opening *opening)
+{
+    bool is_disk = opening->err == ERR_IO || opening->err == ERR_NO_SPACE || opening->err == ERR_PERMISSION;
+    if (is_disk && !log_dir_is_failed(opening->dir)) {
+        log_dir_fail(opening->dir, "open a partition", opening->err);
+    }
+    partition_set_write_failed(set, opening->dir);
+}
+
 static void partition_opening_done(struct loop_job *job)
 {
     struct partition_opening *opening = CONTAINER_OF(job, struct partition_opening, job);
@@ -320,6 +331,7 @@ static void partition_opening_done(struct loop_job *job)
     struct partition_set *set = partition->set;
     if (opening->err != ERR_OK) {
         partition_open_failed(partition, &opening->problem);
+        partition_opening_blame_disk(set, opening);
     } else {
         partition->log = opening->log;
         struct sync_group *group = set->sync_groups[partition_dir_index(set, opening->dir)];
