@@ -46,7 +46,6 @@ enum err call_codec_answer_id(const struct rpc_frame *frame, uint64_t *ret_id) M
 enum err call_codec_unpack_answer(const struct rpc_frame *frame, struct controller_request *request) MUST_USE;
 
 enum err call_codec_pack_leader(const struct controller_view *view, struct bytebuf *header) MUST_USE;
-/* cluster_id is left empty. */
 enum err call_codec_unpack_leader(const struct rpc_frame *frame, struct controller_view *ret_view) MUST_USE;
 
 #endif

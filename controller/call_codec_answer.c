@@ -120,6 +120,7 @@ enum err call_codec_pack_leader(const struct controller_view *view, struct byteb
     message.is_active = view->is_active;
     message.leader_node_id = view->leader.node_id;
     message.leader_address = (char *)(uintptr_t)view->leader.address;
+    message.cluster_id = (char *)(uintptr_t)view->cluster_id;
     return call_codec_pack_message(&message.base, CALL_HEADER_BYTES_MAX, header);
 }
 
@@ -286,8 +287,10 @@ enum err call_codec_unpack_leader(const struct rpc_frame *frame, struct controll
         message =
             (const Node__CallLeader *)call_codec_unpack_message(&node__call_leader__descriptor, frame->header, &arena);
     }
+    message = message != NULL && strlen(message->cluster_id) >= sizeof(ret_view->cluster_id) ? NULL : message;
     if (message != NULL) {
         *ret_view = (struct controller_view){.is_active = message->is_active != 0};
+        (void)snprintf(ret_view->cluster_id, sizeof(ret_view->cluster_id), "%s", message->cluster_id);
         read_hint(message->leader_node_id, message->leader_address, &ret_view->leader);
     }
     arena_done(&arena);

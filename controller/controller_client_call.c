@@ -146,8 +146,13 @@ static void on_leader(struct controller_client *client, const struct rpc_frame *
 {
     struct client_call_link *link = &client->call;
     struct controller_view view;
+    char who[CONTROLLER_ADDRESS_BYTES + 32];
+    (void)snprintf(who, sizeof(who), "the controller at %s:%u", link->host, (unsigned)link->port);
     if (call_codec_unpack_leader(frame, &view) != ERR_OK) {
         try_next(client);
+        return;
+    }
+    if (!client_learn_cluster(client, view.cluster_id, who)) {
         return;
     }
     if (view.is_active && !link->is_active) {

@@ -153,7 +153,19 @@ static enum err read_mark(struct fs *fs, struct controller_directory *directory,
 
 /* ---- directories ---- */
 
-/* Makes the directory with its parents; existing ones are fine. */
+/* The name of what was just made is durable; one that may not be synced belongs to others and was there before. */
+static enum err sync_parent(struct fs *fs, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    int parent_bytes = slash == path ? 1 : (int)(slash == NULL ? 0 : slash - path);
+    char *parent = slash == NULL ? mem_strdup(".") : mem_format("%.*s", parent_bytes, path);
+    enum err err = fs_sync_dir(fs, parent);
+    mem_free(parent);
+    return err == ERR_PERMISSION ? ERR_OK : err;
+}
+
+/* Makes the directory with its parents; existing ones are fine. Names that an earlier start made and did not live to sync
+ * are synced as well: a log below a name that a power failure takes away is no log. */
 static enum err make_directories(struct fs *fs, const char *path)
 {
     char *part = mem_strdup(path);
@@ -166,6 +178,7 @@ static enum err make_directories(struct fs *fs, const char *path)
         *at = '\0';
         err = fs_mkdir(fs, part);
         err = err == ERR_EXISTS ? ERR_OK : err;
+        err = err == ERR_OK ? sync_parent(fs, part) : err;
         if (is_end) {
             break;
         }
