@@ -8,6 +8,8 @@
 typedef struct elect_leaders_response_replica_election_result topic_result;
 typedef struct elect_leaders_response_partition_result partition_result;
 
+#define BALLOTS_MAX 200000
+
 /* One partition that was named. */
 struct ballot {
     const struct image_topic *topic; /* NULL: unknown */
@@ -44,7 +46,7 @@ static void decide_one(struct partition_sweep *sweep, const struct ballot *ballo
     ballot->result->error_message = outcome.message;
 }
 
-/* False when the arena is exhausted. */
+/* False when there are too many, or the arena is exhausted. */
 static bool elect_named(struct api_call *call, struct partition_sweep *sweep,
                         const struct elect_leaders_request *request, struct elect_leaders_response *response)
 {
@@ -52,6 +54,9 @@ static bool elect_named(struct api_call *call, struct partition_sweep *sweep,
     size_t ballot_count = 0;
     for (size_t i = 0; i < request->topic_partitions_count; i++) {
         ballot_count += request->topic_partitions[i].partitions_count;
+    }
+    if (ballot_count > BALLOTS_MAX) {
+        return false;
     }
     struct ballot *ballots = (struct ballot *)arena_array(arena, ballot_count + 1, sizeof(ballots[0]));
     response->replica_election_results = (topic_result *)codec_array(

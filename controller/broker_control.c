@@ -224,8 +224,9 @@ bool broker_control_register(struct decision *decision, const struct controller_
             .fitness = {decision->image, decision->defaults, registration->broker_id, ELECT_UNFIT},
             .registration = registration,
             .replica_counts = count_replicas(decision, registration),
-            .is_memory_lost =
-                registration->previous_epoch != before->epoch && !span_equal(registration->boot_id, before->boot_id),
+            .is_memory_lost = registration->previous_epoch != before->epoch &&
+                              (registration->boot_id.bytes == 0 || /* unknown: nothing proves that it is the same */
+                               !span_equal(registration->boot_id, before->boot_id)),
         };
         struct partition_sweep sweep = {.decision = decision, .visit = take_over_partition, .ctx = &takeover};
         partition_sweep_broker(&sweep, registration->broker_id);
@@ -345,13 +346,12 @@ bool broker_control_unregister(struct decision *decision, int32_t broker_id, str
     }
     uint64_t held_count = count_held(decision->image, broker_id, &topic_count, &example);
     if (held_count > 0) {
-        return decision_refuse(
-            decision, ret_result, ERROR_INVALID_REQUEST,
-            "Broker %" PRId32 " holds replicas of %" PRIu64 " partitions in %" PRIu32
-            " topics, '%.*s' among them%s: move them to other brokers (kafka-reassign-partitions) or "
-            "delete the topics first.",
-            broker_id, held_count, topic_count, DECISION_TEXT(example->name),
-            broker->is_fenced ? "" : ", and is alive");
+        return decision_refuse(decision, ret_result, ERROR_INVALID_REQUEST,
+                               "Broker %" PRId32 " holds replicas of %" PRIu64 " partitions in %" PRIu32
+                               " topics, '%.*s' among them%s: delete those topics first (replicas can't be moved to "
+                               "other brokers in this version).",
+                               broker_id, held_count, topic_count, DECISION_TEXT(example->name),
+                               broker->is_fenced ? "" : ", and is alive");
     }
     if (!broker->is_fenced) {
         return decision_refuse(decision, ret_result, ERROR_INVALID_REQUEST,

@@ -4,6 +4,8 @@
 #include <stdio.h>
 
 #define MESSAGE_BYTES_MAX 1024
+/* Sentences for hundreds of thousands of items must not take the memory that records need. */
+#define ARENA_BYTES_MAX_FOR_MESSAGES (64u << 20)
 
 bool decision_refuse(struct decision *decision, struct decision_result *result, int16_t code, const char *format, ...)
 {
@@ -13,6 +15,8 @@ bool decision_refuse(struct decision *decision, struct decision_result *result, 
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     result->code = code;
-    result->message = arena_copy(decision->arena, span_text(text));
+    result->message = decision->arena->used_bytes > ARENA_BYTES_MAX_FOR_MESSAGES
+                          ? SPAN_NULL
+                          : arena_copy(decision->arena, span_text(text));
     return false;
 }

@@ -5,9 +5,11 @@
 #include "controller/image_apply.h"
 #include "controller/image_builder.h"
 
-/* Partitions per part: keeps every part far below META_BATCH_BYTES_MAX (a partition takes at most about 1.5 KiB). */
-#define PART_PARTITIONS 500
-#define PART_TOPICS 1000
+/* Per part: together they keep every part far below META_BATCH_BYTES_MAX. A partition of 64 replicas takes at most 1.9 KiB, a topic
+ * 280 bytes; settings have no such bound (a value may have 32 KiB), so their bytes are counted. */
+#define PART_PARTITIONS 300
+#define PART_TOPICS 500
+#define PART_CONFIG_BYTES (256u << 10)
 
 struct encoder {
     struct bytebuf *out;
@@ -57,6 +59,22 @@ static void encode_topic(struct encoder *encoder, const struct image_topic *topi
     }
 }
 
+static void encode_configs(struct encoder *encoder, const struct image *image)
+{
+    size_t bytes = 0; /* of the part */
+    for (uint32_t i = 0; i < image->configs->count; i++) {
+        const struct image_config *config = image->configs->configs[i];
+        meta_add_config_change(&encoder->records, config->type, config->name, config->entries, config->entry_count,
+                               NULL, 0);
+        bytes += meta_packed_bytes(&encoder->records, encoder->records.count - 1, 1, 0);
+        if (bytes > PART_CONFIG_BYTES) {
+            flush_part(encoder);
+            bytes = 0;
+        }
+    }
+    flush_part(encoder);
+}
+
 static void encode_body(struct encoder *encoder, const struct image *image)
 {
     const struct image_facts *facts = &image->facts;
@@ -77,15 +95,7 @@ static void encode_body(struct encoder *encoder, const struct image *image)
         encode_topic(encoder, image->topics->by_name[i]);
     }
     flush_part(encoder);
-    for (uint32_t i = 0; i < image->configs->count; i++) {
-        const struct image_config *config = image->configs->configs[i];
-        meta_add_config_change(&encoder->records, config->type, config->name, config->entries, config->entry_count,
-                               NULL, 0);
-        if (i % 100 == 99) {
-            flush_part(encoder);
-        }
-    }
-    flush_part(encoder);
+    encode_configs(encoder, image);
 }
 
 static enum err append_header(const struct image *image, uint32_t part_count, struct bytebuf *out)

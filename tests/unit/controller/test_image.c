@@ -392,6 +392,57 @@ static void test_foreign_bytes(void **unused)
     state_done(&state);
 }
 
+/* The largest things there can be still fit into the parts of a snapshot. */
+static void test_large_snapshot(void **unused)
+{
+    (void)unused;
+    struct state state;
+    static char value[32001];
+    int32_t replicas[IMAGE_REPLICAS_MAX];
+    struct uuid directories[IMAGE_REPLICAS_MAX];
+    char name[IMAGE_TOPIC_NAME_BYTES_MAX + 1];
+    memset(value, 'v', sizeof(value) - 1);
+    memset(name, 'n', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    for (int32_t i = 0; i < IMAGE_REPLICAS_MAX; i++) {
+        replicas[i] = INT32_MAX - i;
+        directories[i] = id_of((uint32_t)i + 1);
+    }
+    state_init(&state);
+    struct image_partition partition = {.leader_id = replicas[0],
+                                        .replica_count = IMAGE_REPLICAS_MAX,
+                                        .isr_count = IMAGE_REPLICAS_MAX,
+                                        .replicas = replicas,
+                                        .directories = directories,
+                                        .isr = replicas};
+    const struct image_config_entry entries[2] = {{span_text("a"), span_text(value)},
+                                                  {span_text("b"), span_text(value)}};
+    for (uint32_t i = 0; i < 120; i++) {
+        memcpy(name, "topic-000", 9);
+        name[6] = (char)('0' + i / 100);
+        name[7] = (char)('0' + i / 10 % 10);
+        name[8] = (char)('0' + i % 10);
+        meta_add_topic(&state.records, id_of(i + 1), span_text(name), false);
+        for (partition.partition_index = 0; partition.partition_index < 10; partition.partition_index++) {
+            meta_add_partition(&state.records, id_of(i + 1), &partition);
+        }
+        meta_add_config_change(&state.records, IMAGE_CONFIG_TOPIC, span_text(name), entries, 2, NULL, 0);
+        state_commit(&state);
+        assert_true(state.is_applied);
+    }
+    struct bytebuf bytes;
+    struct image *restored = NULL;
+    bytebuf_init(&bytes, 64u << 20);
+    assert_int_equal(image_snapshot_encode(state.image, &bytes), ERR_OK);
+    assert_true(bytes.bytes > 9u << 20);
+    assert_int_equal(image_snapshot_decode(bytebuf_span(&bytes), &restored), ERR_OK);
+    assert_int_equal(image_partition_total(restored), 1200);
+    assert_int_equal(image_config_count(restored), 120);
+    image_unref(restored);
+    bytebuf_done(&bytes);
+    state_done(&state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_old_controller_is_refused),
         cmocka_unit_test(test_remove_takes_configs),
         cmocka_unit_test(test_foreign_bytes),
+        cmocka_unit_test(test_large_snapshot),
     };
     return cmocka_run_group_tests_name("image", tests, NULL, NULL);
 }

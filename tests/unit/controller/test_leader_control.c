@@ -242,7 +242,7 @@ static void test_unregister(void **unused)
     meta_add_config_change(&state.records, IMAGE_CONFIG_BROKER, span_text("3"),
                            &(struct image_config_entry){setting.name, setting.value}, 1, NULL, 0);
     cluster_commit(&state);
-    assert_int_equal(unregister(&state, 1, "move them"), ERROR_INVALID_REQUEST);
+    assert_int_equal(unregister(&state, 1, "delete those topics first"), ERROR_INVALID_REQUEST);
     assert_int_equal(unregister(&state, 3, ""), ERROR_NONE);
     assert_null(image_find_broker(state.image, 3));
     assert_null(image_find_config(state.image, IMAGE_CONFIG_BROKER, span_text("3")));
