@@ -84,7 +84,8 @@ static const char *stream_lane_take_answers(struct stream_lane *lane, const Node
         if (follow == NULL) {
             continue; /* given up meanwhile */
         }
-        if (follow->state != STREAM_FOLLOW_ASKED || message->answers[i]->log_start_offset < 0) {
+        bool is_refused = message->answers[i]->error_code != ERROR_NONE; /* a refusal tells no offsets */
+        if (follow->state != STREAM_FOLLOW_ASKED || (!is_refused && message->answers[i]->log_start_offset < 0)) {
             return "answer to nothing";
         }
         stream_follow_answered(follow, message->answers[i]);
