@@ -23,6 +23,7 @@
 #define FETCH_VERSION_SESSIONS 7
 #define FETCH_VERSION_CURRENT_LEADER 12
 #define FETCH_VERSION_TOPIC_IDS 13
+#define FETCH_VERSION_NODE_ENDPOINTS 16
 /* Longest wait that a client may ask for: bounds what a client that has gone leaves behind. */
 #define FETCH_WAIT_MS_MAX 600000
 /* A fetch that holds this much of the memory for requests waits only FETCH_LARGE_WAIT_MS_MAX: a few of them, maybe of clients that

@@ -1,5 +1,6 @@
 /* The answer to a fetch: what fits, in the order of the session; slices move from the reads into the response. */
 #include "broker/api/fetch.h"
+#include "broker/api/leader_hint.h"
 #include "broker/broker_metrics.h"
 #include "broker/worker.h"
 #include "common/mem.h"
@@ -31,24 +32,47 @@ static bool fetch_answer_aborted(struct fetch *fetch, const struct fetch_part *p
 }
 
 /* The newest leader that this broker knows, for clients whose idea is older (KIP-951). */
-static void fetch_answer_leader(const struct fetch_part *part, struct fetch_response_partition_data *data)
+static bool fetch_answer_leader(struct leader_hints *hints, const struct fetch_part *part,
+                                struct fetch_response_partition_data *data)
 {
+    const struct image_partition *partition = NULL;
     if (part->fetch->request->api_version < FETCH_VERSION_CURRENT_LEADER) {
-        return;
+        return true;
     }
     if (part->error != ERROR_NOT_LEADER_OR_FOLLOWER && part->error != ERROR_FENCED_LEADER_EPOCH) {
-        return;
+        return true;
     }
     /* Looked up again: the image of the beginning, and the topic in it, may be gone after a wait. */
-    const struct image_topic *topic = image_find_topic_id(part->fetch->home->image, part->part.topic_id);
-    const struct image_partition *partition = image_find_partition(topic, part->wish.name.partition_index);
+    if (!leader_hints_add(hints, part->part.topic_id, part->wish.name.partition_index, &partition)) {
+        return false;
+    }
     if (partition != NULL) {
         data->current_leader.leader_id = partition->leader_id;
         data->current_leader.leader_epoch = partition->leader_epoch;
     }
+    return true;
 }
 
-static bool fetch_answer_part(struct fetch *fetch, struct fetch_part *part, bool has_room,
+static bool fetch_answer_nodes(struct fetch *fetch, const struct leader_hints *hints)
+{
+    struct fetch_response *response = &fetch->response;
+    if (hints->node_count == 0 || fetch->request->api_version < FETCH_VERSION_NODE_ENDPOINTS) {
+        return true;
+    }
+    response->node_endpoints =
+        codec_array(&fetch_response_node_endpoint_layout, hints->node_count, &fetch->request->arena);
+    if (response->node_endpoints == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < hints->node_count; i++) {
+        const struct leader_hint_node *node = &hints->nodes[i];
+        response->node_endpoints[response->node_endpoints_count++] = (struct fetch_response_node_endpoint){
+            .node_id = node->node_id, .host = node->host, .port = node->port, .rack = node->rack};
+    }
+    return true;
+}
+
+static bool fetch_answer_part(struct fetch *fetch, struct leader_hints *hints, struct fetch_part *part, bool has_room,
                               struct fetch_response_partition_data *data)
 {
     data->partition_index = part->wish.name.partition_index;
@@ -66,9 +90,8 @@ static bool fetch_answer_part(struct fetch *fetch, struct fetch_part *part, bool
         data->high_watermark = -1; /* nothing is said of a partition that could not be read */
         data->last_stable_offset = -1;
         data->log_start_offset = -1;
-        fetch_answer_leader(part, data);
         metric_add(fetch->home->metrics, METRIC_FETCH_ERRORS, 1);
-        return true;
+        return fetch_answer_leader(hints, part, data);
     }
     if (!fetch_answer_aborted(fetch, part, data)) {
         return false;
@@ -140,6 +163,7 @@ bool fetch_answer(struct fetch *fetch)
     struct fetch_session *session = fetch->session_id == FETCH_SESSION_NONE
                                         ? NULL
                                         : fetch_session_find(fetch->home->fetch_sessions, fetch->session_id);
+    struct leader_hints hints = {.request = fetch->request, .image = fetch->home->image};
     int64_t room_bytes = fetch->bytes_max;
     bool is_first = true;
     for (size_t i = 0; i < fetch->part_count; i++) {
@@ -154,7 +178,7 @@ bool fetch_answer(struct fetch *fetch)
         if (topic->partitions_count == 0) {
             topic->partitions = data;
         }
-        if (!fetch_answer_part(fetch, part, has_room, data)) {
+        if (!fetch_answer_part(fetch, &hints, part, has_room, data)) {
             return false;
         }
         topic->partitions_count++;
@@ -164,5 +188,5 @@ bool fetch_answer(struct fetch *fetch)
             room_bytes -= bytes;
         }
     }
-    return true;
+    return fetch_answer_nodes(fetch, &hints);
 }

@@ -4,6 +4,7 @@
  * the answer). Batches are appended in the order of arrival without waiting for earlier requests (design.md 5). */
 #include "broker/api/authorise.h"
 #include "broker/api/handlers.h"
+#include "broker/api/leader_hint.h"
 #include "broker/api/request.h"
 #include "broker/api/scatter.h"
 #include "broker/broker.h"
@@ -55,19 +56,33 @@ static void produce_on_owner(struct scatter_part *scatter_part, struct partition
     partition_append(partition, &part->append);
 }
 
-/* The known leader, for clients that asked the wrong broker (KIP-951). */
-static void produce_tell_leader(struct produce *produce, struct produce_part *part)
+/* The known leader, for clients that asked the wrong broker (KIP-951). Without room for it the client asks for itself. */
+static void produce_tell_leader(struct leader_hints *hints, struct produce_part *part)
 {
+    const struct image_partition *partition = NULL;
     if (part->append.error != ERROR_NOT_LEADER_OR_FOLLOWER ||
-        produce->request->api_version < PRODUCE_VERSION_CURRENT_LEADER) {
+        hints->request->api_version < PRODUCE_VERSION_CURRENT_LEADER) {
         return;
     }
     /* Looked up again: the image of the beginning, and the topic in it, may be gone after a wait. */
-    const struct image_topic *topic = image_find_topic_id(produce->request->worker->image, part->part.topic_id);
-    const struct image_partition *partition = image_find_partition(topic, part->part.partition_index);
-    if (partition != NULL) {
+    if (leader_hints_add(hints, part->part.topic_id, part->part.partition_index, &partition) && partition != NULL) {
         part->response->current_leader.leader_id = partition->leader_id;
         part->response->current_leader.leader_epoch = partition->leader_epoch;
+    }
+}
+
+static void produce_tell_nodes(struct produce *produce, const struct leader_hints *hints)
+{
+    struct produce_response *response = &produce->response;
+    if (hints->node_count == 0) {
+        return;
+    }
+    response->node_endpoints =
+        codec_array(&produce_response_node_endpoint_layout, hints->node_count, &produce->request->arena);
+    for (size_t i = 0; response->node_endpoints != NULL && i < hints->node_count; i++) {
+        const struct leader_hint_node *node = &hints->nodes[i];
+        response->node_endpoints[response->node_endpoints_count++] = (struct produce_response_node_endpoint){
+            .node_id = node->node_id, .host = node->host, .port = node->port, .rack = node->rack};
     }
 }
 
@@ -80,7 +95,6 @@ static void produce_fill_answer(struct produce *produce, struct produce_part *pa
     response->log_append_time_ms = append->append_time_ms;
     response->log_start_offset = append->log_start_offset;
     if (append->error == ERROR_NONE || append->message[0] == '\0') {
-        produce_tell_leader(produce, part);
         return;
     }
     response->error_message = span_text(append->message);
@@ -113,14 +127,17 @@ static void produce_on_gathered(struct scatter *scatter)
     struct produce *produce = CONTAINER_OF(scatter, struct produce, scatter);
     struct request *request = produce->request;
     enum error_code first_error = ERROR_NONE;
+    struct leader_hints hints = {.request = request, .image = request->worker->image};
     for (size_t i = 0; i < produce->part_count; i++) {
         struct produce_part *part = &produce->parts[i];
         produce_count(produce, part);
         produce_fill_answer(produce, part);
+        produce_tell_leader(&hints, part);
         if (first_error == ERROR_NONE) {
             first_error = part->append.error;
         }
     }
+    produce_tell_nodes(produce, &hints);
     if (produce->message->acks != APPEND_ACKS_NONE) {
         request_reply(request, &produce->response);
     } else if (first_error == ERROR_NONE) {
