@@ -38,6 +38,7 @@ struct metadata_follow {
     struct metadata_note *notes;
     struct metadata_wait *waits;
     _Atomic int64_t applied_offset;
+    int64_t least_offset; /* older metadata is not for this process */
     bool is_subscribed;
     bool is_stopped; /* nothing will be applied any more: nobody waits */
     void (*stop_done)(void *ctx);
@@ -73,6 +74,9 @@ static void metadata_on_publish(void *ctx, const struct image *image, const stru
     struct metadata_follow *follow = ctx;
     struct broker *broker = follow->broker;
     (void)delta; /* borrowed for the call; the workers need one that lives on */
+    if (image_offset(image) < follow->least_offset) {
+        return; /* a controller that lags; the next change is made from what was shown last, and so holds this one */
+    }
     struct metadata_change *change = MEM_NEW(struct metadata_change);
     atomic_init(&change->reference_count, broker->worker_count);
     change->delta = image_delta_new(follow->image, image);
@@ -187,8 +191,9 @@ struct metadata_follow *metadata_follow_new(struct broker *broker)
     return follow;
 }
 
-void metadata_follow_start(struct metadata_follow *follow)
+void metadata_follow_start(struct metadata_follow *follow, int64_t least_offset)
 {
+    follow->least_offset = least_offset;
     follow->subscription.loop = follow->broker->home;
     follow->subscription.on_publish = metadata_on_publish;
     follow->subscription.ctx = follow;

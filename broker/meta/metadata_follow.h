@@ -30,8 +30,9 @@ struct metadata_wait {
 
 /* The broker's workers exist and have partition sets. */
 struct metadata_follow *metadata_follow_new(struct broker *broker);
-/* Subscribes. The workers' loops run. */
-void metadata_follow_start(struct metadata_follow *follow);
+/* Subscribes. The workers' loops run. Metadata from before `least_offset`, the registration of this process, is not shown to them: in it the
+ * process before may still lead, and this one would go on in an epoch that is not its own (correctness.md 5). */
+void metadata_follow_start(struct metadata_follow *follow, int64_t least_offset);
 /* Unsubscribes; `done` runs on home. Whoever still waits, or waits later, is released: what was answered has happened, only this node
  * will not show it any more. Harmless when it was never started. */
 void metadata_follow_stop(struct metadata_follow *follow, void (*done)(void *ctx), void *ctx);

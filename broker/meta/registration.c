@@ -170,8 +170,8 @@ static void register_done(struct controller_request *request)
     }
     registration->broker_epoch = request->registration.broker_epoch;
     registration->events.on_epoch(registration->events.ctx, registration->broker_epoch);
-    /* Subscribed only now: the first image holds this incarnation and the leader epochs that it begins. */
-    metadata_follow_start(registration->follow);
+    /* Only now: the first image must hold this incarnation and the leader epochs that it begins. */
+    metadata_follow_start(registration->follow, registration->broker_epoch);
     wait_for(registration, registration->broker_epoch, is_applied);
 }
 
