@@ -15,7 +15,7 @@ from topics import create
 from waiting import stretched, wait_until
 
 PARTITIONS, KILLS = 6, 10
-SENDING_SECONDS = 48
+SENDING_SECONDS = 38
 SERVICE_SECONDS_MAX, WITH_CONTROLLER_SECONDS_MAX = 0.5, 1.5
 
 
@@ -73,8 +73,9 @@ def judge_deaths(deaths):
     show_seconds("  the client's share (until the first acknowledgement)", [death.client for death in deaths])
     late = [death for death in deaths if death.server > death.limit]
     assert not late, f"led again too late: {[(death.victim, round(death.server, 3)) for death in late]}"
-    middle = sorted(deaths, key=lambda death: death.gap / death.limit)[len(deaths) // 2]
-    assert middle.gap <= middle.limit, f"no service for {middle.gap:.3f} s, {middle.limit} s at most"
+    # The client runs beside six nodes and this test on two cores: one slow turn of its own is not the servers' fault.
+    slow = [death for death in deaths if death.gap > death.limit]
+    assert len(slow) <= 1, f"no service for too long: {[(death.victim, round(death.gap, 3)) for death in slow]}"
 
 
 def ends_of(topic, read):
