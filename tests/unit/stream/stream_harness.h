@@ -113,4 +113,10 @@ bool nodes_agree(struct stream_node *one, struct stream_node *other, unsigned in
 uint64_t node_digest(struct stream_node *node, unsigned index, int64_t from, int64_t end);
 int64_t node_metric(struct stream_node *node, size_t row);
 
+/* stream_fake.c, for stream_harness.c */
+struct uuid fake_topic_id(unsigned index);
+void fake_follower_clear(struct fake_follower *follower);
+/* High watermark and news. */
+void fake_lead(struct fake_partition *fake, int64_t counted_end);
+
 #endif
