@@ -10,6 +10,7 @@
 #include "broker/broker_listeners.h"
 #include "broker/net/connection_set.h"
 #include "broker/net/listener.h"
+#include "broker/storage/log_dir.h"
 #include "common/metric.h"
 #include "controller/image.h"
 
@@ -72,7 +73,8 @@ struct broker_private {
     atomic_bool is_controller_failed;
     struct broker_note controller_failed;
     char cluster_id[64];
-    char *metadata_dir; /* borrowed by the controller */
+    char known_cluster_id[LOG_DIR_CLUSTER_ID_BYTES]; /* that the log directories say; borrowed by the controller */
+    char *metadata_dir;                              /* borrowed by the controller */
 
     broker_event_fn on_ready;
     broker_event_fn on_failed;

@@ -172,7 +172,8 @@ static enum err start_controller(struct broker *broker, struct option_problem *r
     if (!broker_options_is_controller(options)) {
         return ERR_OK;
     }
-    char known_cluster_id[LOG_DIR_CLUSTER_ID_BYTES];
+    /* The formation looks at it for as long as it lasts. */
+    char *known_cluster_id = broker->priv->known_cluster_id;
     bool is_known = broker->log_dirs != NULL && log_dirs_cluster_id(broker->log_dirs, known_cluster_id);
     struct controller_options controller_options;
     controller_options_init(&controller_options);
