@@ -25,8 +25,8 @@ struct quorum_process;
 struct quorum_slot {
     struct quorum_cluster *cluster;
     unsigned number;
-    char name[8];
-    char host[16];
+    char name[16];
+    char host[24];
     struct sim_node *node;
     struct quorum_process *process; /* in the node's memory: good while process_start is the node's start_count */
     uint64_t process_start;

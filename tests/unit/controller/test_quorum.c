@@ -1,6 +1,6 @@
 /* The quorum among other voters, one event at a time: what is durable before what is said, what is cut, what is believed. Each rule of
  * correctness.md 6 that quorum.c and quorum_receive.c keep. */
-#include "tests/unit/controller/quorum_harness.h"
+#include "tests/unit/controller/quorum_peer.h"
 
 static struct quorum_message vote_of(uint64_t term, bool is_pre_vote, uint64_t candidate, uint64_t last_index,
                                      uint64_t last_term)

@@ -411,6 +411,76 @@ static void test_missing_files(void **state)
     }
 }
 
+/* ---- what joins, and what is installed ---- */
+
+static void test_joining_directory_is_empty_until_filled(void **state)
+{
+    (void)state;
+    struct fs_sim *sim = fs_sim_new(NULL);
+    struct option_problem problem = {0};
+    struct quorum_identity joining = identity;
+    struct quorum_identity found;
+    struct quorum_log *log = NULL;
+    struct quorum_loaded loaded = {0};
+    for (size_t i = 0; i < UUID_BYTES; i++) {
+        joining.directory_id.bytes[i] = (uint8_t)(i + 1);
+    }
+    joining.raft_id = quorum_raft_id_of(joining.directory_id);
+    assert_int_equal(joining.raft_id, 0x0102030405060708u);
+    assert_int_equal(fs_mkdir(fs_sim_fs(sim), "/sim/meta"), ERR_OK);
+    assert_int_equal(quorum_log_form(fs_sim_fs(sim), DIR, &joining, SPAN_NULL, &problem), ERR_OK);
+    assert_int_equal(quorum_log_read_identity(fs_sim_fs(sim), DIR, &found, &problem), ERR_OK);
+    assert_true(uuid_equal(found.directory_id, joining.directory_id));
+    assert_true(found.is_joining);
+    assert_int_equal(open_log(sim, &log, &loaded), ERR_OK);
+    assert_int_equal(loaded.term, 0);
+    assert_int_equal(loaded.entry_count, 0);
+    quorum_loaded_done(&loaded);
+    struct quorum_entry *first = quorum_entry_new(1, 1, QUORUM_CHANGE, span_text(CONFIGURATION));
+    assert_int_equal(quorum_log_append(log, (const struct quorum_entry *const *)&first, 1), ERR_OK);
+    quorum_entry_unref(first);
+    assert_int_equal(append_some(log, 2, 5, 2), ERR_OK);
+    assert_int_equal(quorum_log_close(log), ERR_OK);
+    /* What was synced is not taken for empty when its first byte is damaged. */
+    assert_int_equal(fs_sim_flip_bit(sim, DIR "/log-00000000000000000001", 70, 1), ERR_OK);
+    assert_int_equal(open_log(sim, &log, &loaded), ERR_CORRUPT);
+    fs_sim_free(sim);
+    /* A founder's directory never is empty. */
+    sim = fs_sim_new(NULL);
+    assert_int_equal(form(sim), ERR_OK);
+    assert_int_equal(fs_sim_flip_bit(sim, DIR "/log-00000000000000000001", 70, 1), ERR_OK);
+    assert_int_equal(open_log(sim, &log, &loaded), ERR_CORRUPT);
+    fs_sim_free(sim);
+}
+
+static void test_installed_snapshot_replaces_the_log(void **state)
+{
+    (void)state;
+    struct fs_sim *sim = make_small(9);
+    struct quorum_log *log = NULL;
+    struct quorum_loaded loaded = {0};
+    struct quorum_snapshot snapshot = {.index = 5,
+                                       .term = 7,
+                                       .configuration_index = 1,
+                                       .configuration = span_text(CONFIGURATION),
+                                       .data = span_text("a leader's state")};
+    assert_int_equal(open_log(sim, &log, &loaded), ERR_OK);
+    quorum_loaded_done(&loaded);
+    assert_int_equal(quorum_log_install(log, &snapshot), ERR_OK);
+    assert_int_equal(quorum_log_first_index(log), 6);
+    assert_int_equal(quorum_log_last_index(log), 5);
+    assert_int_equal(append_some(log, 6, 8, 7), ERR_OK);
+    assert_int_equal(quorum_log_close(log), ERR_OK);
+    assert_int_equal(open_log(sim, &log, &loaded), ERR_OK);
+    assert_int_equal(loaded.snapshot.term, 7);
+    assert_true(span_equal_text(loaded.snapshot.data, "a leader's state"));
+    assert_int_equal(loaded.entry_count, 3);
+    assert_int_equal(loaded.entries[0]->term, 7);
+    quorum_loaded_done(&loaded);
+    assert_int_equal(quorum_log_close(log), ERR_OK);
+    fs_sim_free(sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +493,8 @@ int main(void)
         cmocka_unit_test(test_flipped_bit_in_identity),
         cmocka_unit_test(test_torn_tail_is_cut),
         cmocka_unit_test(test_missing_files),
+        cmocka_unit_test(test_joining_directory_is_empty_until_filled),
+        cmocka_unit_test(test_installed_snapshot_replaces_the_log),
     };
     return cmocka_run_group_tests_name("quorum_log", tests, NULL, NULL);
 }

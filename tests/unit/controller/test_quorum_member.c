@@ -1,5 +1,5 @@
 /* Membership, handing over, and what a quorum with one voter must not do. */
-#include "tests/unit/controller/quorum_harness.h"
+#include "tests/unit/controller/quorum_peer.h"
 
 static uint64_t term_of(const struct harness *harness)
 {

@@ -38,7 +38,9 @@ static enum err decode_exact(struct span header, struct span body, struct quorum
     uint8_t *header_copy = (uint8_t *)mem_alloc(header.bytes + 1);
     uint8_t *body_copy = (uint8_t *)mem_alloc(body.bytes + 1);
     memcpy(header_copy + 1, header.data, header.bytes);
-    memcpy(body_copy + 1, body.data, body.bytes);
+    if (body.bytes > 0) {
+        memcpy(body_copy + 1, body.data, body.bytes);
+    }
     enum err err = quorum_message_decode(span_make(header_copy + 1, header.bytes), span_make(body_copy + 1, body.bytes),
                                          ret_message);
     if (err == ERR_OK) {
