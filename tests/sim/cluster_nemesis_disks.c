@@ -85,7 +85,7 @@ static bool is_quorum_well(const struct cluster_nemesis *nemesis)
             return false;
         }
     }
-    return cluster->people != NULL && cluster->plan.controller_count >= 3 && cluster_world_is_quorum_whole(cluster);
+    return cluster->people != NULL && cluster->plan.controller_count >= 3 && cluster_operator_is_quiet(cluster->people);
 }
 
 static bool may_lose(struct cluster_nemesis *nemesis, unsigned node, bool has_all)

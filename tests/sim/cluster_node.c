@@ -1,5 +1,6 @@
 /* The processes of a simulated cluster: how a node is configured, booted, looked at, stopped and buried. */
 #include "common/mem.h"
+#include "controller/controller.h"
 #include "tests/sim/cluster_world.h"
 
 #include <stdio.h>
@@ -47,6 +48,9 @@ static void on_machine_turn(struct sim_node *machine)
     struct cluster_node *node = (struct cluster_node *)machine->ctx;
     if (node->broker != NULL) {
         cluster_meta_observe(&node->cluster->meta, node->index, node->broker);
+        if (node->broker->controller != NULL) {
+            node->directory = controller_directory_id(node->broker->controller);
+        }
         cluster_ledger_observe(&node->cluster->ledger, node->index, machine->start_count, node->broker, machine->disk);
     }
 }
@@ -56,23 +60,12 @@ static bool has_event(const char *line, size_t bytes, const char *event)
     return memmem(line, bytes, event, strlen(event)) != NULL;
 }
 
-/* "... add-controller ID@HOST:PORT/DIRECTORYID ...": it waits to be admitted. */
-static void note_request(struct cluster_node *node, const char *line, size_t bytes)
-{
-    const char *place = (const char *)memmem(line, bytes, " add-controller ", 16);
-    const char *slash = place == NULL ? NULL : (const char *)memchr(place, '/', bytes - (size_t)(place - line));
-    if (slash == NULL || (size_t)(line + bytes - slash) < UUID_TEXT_BYTES) {
-        return;
-    }
-    node->is_waiting = uuid_parse(span_make(slash + 1, UUID_TEXT_BYTES - 1), &node->directory) == ERR_OK;
-}
-
 /* What a node says of itself that shows nowhere else. */
 static void on_machine_log(struct sim_node *machine, const char *line, size_t bytes)
 {
     struct cluster_node *node = (struct cluster_node *)machine->ctx;
     struct cluster_world *cluster = node->cluster;
-    note_request(node, line, bytes);
+    node->is_waiting = node->is_waiting || has_event(line, bytes, " event=waits_for_admission ");
     if (has_event(line, bytes, " subsystem=broker event=failed ")) {
         (void)snprintf(node->problem, sizeof(node->problem), "%.*s", (int)bytes, line);
     }

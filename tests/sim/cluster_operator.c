@@ -13,6 +13,7 @@
 #define VOTER_VERSION 0
 #define LOOK_US 1000000u
 #define AWAY_US_MOST 15000000u
+#define QUIET_US 40000000u
 #define VOTERS_MAX 8u
 #define METADATA_TOPIC "__cluster_metadata"
 
@@ -38,6 +39,7 @@ struct cluster_operator {
     struct operator_voter away;
     uint64_t away_until_us;
     enum operator_change change; /* under way */
+    uint64_t quiet_us;           /* until then the last change may still take effect */
     struct cluster_operator_counts counts;
 };
 
@@ -127,8 +129,10 @@ static void add(struct cluster_operator *people, const struct cluster_plan_node 
                                              .voter_id = node->node_id,
                                              .voter_directory_id = directory,
                                              .listeners = &listener,
-                                             .listeners_count = 1};
+                                             .listeners_count = 1,
+                                             .ack_when_committed = true};
     people->change = change;
+    people->quiet_us = loop_now_us(people->loop) + QUIET_US;
     people->request =
         (struct kafka_request){.api_key = API_KEY_ADD_RAFT_VOTER, .api_version = VOTER_VERSION, .on_reply = on_added};
     kafka_client_send(connection, &people->request, &message);
@@ -144,6 +148,7 @@ static void take_out(struct cluster_operator *people, const struct operator_vote
     struct remove_raft_voter_request message = {
         .cluster_id = SPAN_NULL, .voter_id = voter->node_id, .voter_directory_id = voter->directory};
     people->change = change;
+    people->quiet_us = loop_now_us(people->loop) + QUIET_US;
     people->request = (struct kafka_request){
         .api_key = API_KEY_REMOVE_RAFT_VOTER, .api_version = VOTER_VERSION, .on_reply = on_removed};
     kafka_client_send(connection, &people->request, &message);
@@ -297,17 +302,24 @@ bool cluster_operator_is_whole(const struct cluster_operator *people)
     const struct cluster_plan *plan = people->options.plan;
     unsigned count = 0;
     for (unsigned i = 0; i < plan->node_count; i++) {
+        if (!plan->nodes[i].is_controller) {
+            continue;
+        }
         const struct operator_voter *voter = find_voter(people, plan->nodes[i].node_id);
         struct uuid directory;
-        bool is_waiting =
-            plan->nodes[i].is_controller && people->options.is_waiting(people->options.ctx, i, &directory);
-        if (plan->nodes[i].is_controller &&
-            (voter == NULL || (is_waiting && !uuid_equal(voter->directory, directory)))) {
+        (void)people->options.is_waiting(people->options.ctx, i, &directory);
+        if (voter == NULL || !uuid_equal(voter->directory, directory)) {
             return false;
         }
-        count += plan->nodes[i].is_controller ? 1 : 0;
+        count++;
     }
     return people->voter_count == count;
+}
+
+bool cluster_operator_is_quiet(const struct cluster_operator *people)
+{
+    return cluster_operator_is_whole(people) && !people->wants_disturbance && !people->has_away &&
+           loop_now_us(people->loop) >= people->quiet_us;
 }
 
 const struct cluster_operator_counts *cluster_operator_count(const struct cluster_operator *people)

@@ -19,7 +19,7 @@ struct cluster_operator;
 struct cluster_operator_options {
     const struct cluster_plan *plan;
     struct cluster_verdict *verdict;
-    /* Whether the node has asked to be admitted, and as which directory. */
+    /* The directory id of the node's controller, zero while that is not known; whether it has asked to be admitted. */
     bool (*is_waiting)(void *ctx, unsigned node, struct uuid *ret_directory);
     void *ctx;
 };
@@ -36,8 +36,10 @@ struct cluster_operator *cluster_operator_start(struct env *env, const struct cl
 void cluster_operator_disturb(struct cluster_operator *people);
 /* No more disturbances; whoever is out comes back at once. On its node. */
 void cluster_operator_end(struct cluster_operator *people);
-/* As was seen last: the planned controllers are the voters, nobody waits. */
+/* As was seen last: the planned controllers are the voters, with the directories that they have now. */
 bool cluster_operator_is_whole(const struct cluster_operator *people);
+/* And no change is wanted or may still take effect, though its answer was lost. */
+bool cluster_operator_is_quiet(const struct cluster_operator *people);
 const struct cluster_operator_counts *cluster_operator_count(const struct cluster_operator *people);
 
 #endif

@@ -49,6 +49,7 @@ struct producer_partition {
     unsigned under_way_count;
     int32_t broker; /* where those under way went */
     bool must_resend;
+    bool is_known; /* by the brokers: a batch of this session was acknowledged */
     struct loop_timer timer;
 };
 
@@ -143,6 +144,7 @@ static void batch_acknowledged(struct producer_batch *batch, int64_t base_offset
         cluster_history_acknowledged(producer->options.history, partition->index, producer->session,
                                      batch->first_number, batch->record_count, base_offset);
     }
+    partition->is_known = true;
     drop_head(partition);
 }
 
@@ -262,6 +264,13 @@ static struct kafka_client *leader_connection(struct producer_partition *partiti
     return connection;
 }
 
+/* A broker takes any first sequence of a producer that it has never heard of (correctness.md 4, trap 12, as Kafka does): a second batch must
+ * not be under way beside the first, which may be refused. */
+static unsigned depth_of(const struct producer_partition *partition)
+{
+    return partition->is_known ? partition->producer->plan->depth : 1;
+}
+
 static void partition_send(struct producer_partition *partition)
 {
     struct cluster_producer *producer = partition->producer;
@@ -279,7 +288,7 @@ static void partition_send(struct producer_partition *partition)
         partition->sent_count = 0;
         producer->retry_count++;
     }
-    if (partition->sent_count == partition->count && partition->count < producer->plan->depth && !producer->is_ending) {
+    if (partition->sent_count == partition->count && partition->count < depth_of(partition) && !producer->is_ending) {
         batch_fill(&partition->batches[(partition->head + partition->count) % BATCHES_MAX]);
         partition->count++;
     }
@@ -356,6 +365,7 @@ static void begin_session(struct cluster_producer *producer)
         partition->sent_count = 0;
         partition->must_resend = false;
         partition->next_number = 0;
+        partition->is_known = false;
     }
     producer->is_renewing = false;
     producer->producer_id = -1;

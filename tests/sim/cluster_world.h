@@ -29,8 +29,8 @@ struct cluster_node {
     bool is_stopping;
     uint64_t last_boot_count; /* of the machine, when its last process was started */
     uint64_t seen_abort_count;
-    bool is_waiting; /* it has asked to be admitted, as `directory` */
-    struct uuid directory;
+    struct uuid directory;  /* of its controller; zero: not known */
+    bool is_waiting;        /* it has asked to be admitted */
     char problem[512];      /* why its last process did not start or ended by itself; "" */
     struct loop_timer reap; /* of a process that has stopped */
     void *nemesis;          /* its owner: told of deaths */
