@@ -138,6 +138,26 @@ static inline void cluster_create(struct state *state, const char *name, const i
     mem_free(assignments);
 }
 
+static inline void cluster_expect(const struct image_partition *partition, int32_t leader_id, uint32_t isr_count,
+                                  uint32_t elr_count)
+{
+    assert_int_equal(partition->leader_id, leader_id);
+    assert_int_equal(partition->isr_count, isr_count);
+    assert_int_equal(partition->elr_count, elr_count);
+}
+
+static inline int16_t cluster_unregister(struct state *state, int32_t broker_id, const char *words)
+{
+    struct decision decision = state_decision(state, 0);
+    struct decision_result result = {0};
+    if (!broker_control_unregister(&decision, broker_id, &result)) {
+        assert_int_equal(state->records.count, 0);
+        assert_non_null(strstr((const char *)result.message.data, words));
+    }
+    cluster_commit(state);
+    return result.code;
+}
+
 #define CONFIG(key, text)                                                                                              \
     {                                                                                                                  \
         span_text(key), span_text(text), CONFIG_SET                                                                    \

@@ -1,7 +1,6 @@
 /* Who leads after brokers come, go, and are taken out; elections that people ask for; what settings change. */
 #include "controller/config_control.h"
 #include "controller/leader_control.h"
-#include "controller/level_control.h"
 #include "tests/unit/controller/cluster_support.h"
 
 static const int32_t three[3] = {1, 2, 3};
@@ -12,13 +11,6 @@ static void setup(struct state *state, uint32_t broker_count)
     for (uint32_t id = 1; id <= broker_count; id++) {
         state_add_broker(state, (int32_t)id, "", 1);
     }
-}
-
-static void expect(const struct image_partition *partition, int32_t leader_id, uint32_t isr_count, uint32_t elr_count)
-{
-    assert_int_equal(partition->leader_id, leader_id);
-    assert_int_equal(partition->isr_count, isr_count);
-    assert_int_equal(partition->elr_count, elr_count);
 }
 
 /* ---- fencing ---- */
@@ -32,13 +24,13 @@ static void test_fencing_to_the_last(void **unused)
     setup(&state, 3);
     cluster_create(&state, "t", three, 3, 1, &min_isr, 1);
     cluster_fence(&state, 1);
-    expect(cluster_partition(&state, "t", 0), 2, 2, 0);
+    cluster_expect(cluster_partition(&state, "t", 0), 2, 2, 0);
     assert_int_equal(cluster_partition(&state, "t", 0)->leader_epoch, 1);
     cluster_fence(&state, 3); /* a follower: the leader stays, in its epoch */
-    expect(cluster_partition(&state, "t", 0), 2, 1, 1);
+    cluster_expect(cluster_partition(&state, "t", 0), 2, 1, 1);
     assert_int_equal(cluster_partition(&state, "t", 0)->leader_epoch, 1);
     cluster_fence(&state, 2);
-    expect(cluster_partition(&state, "t", 0), IMAGE_NO_LEADER, 0, 2);
+    cluster_expect(cluster_partition(&state, "t", 0), IMAGE_NO_LEADER, 0, 2);
     int64_t offset = image_offset(state.image);
     struct decision decision = state_decision(&state, 0);
     struct decision_result result = {0};
@@ -47,16 +39,16 @@ static void test_fencing_to_the_last(void **unused)
     assert_false(broker_control_fence(&decision, 2, 1, &result));
     assert_int_equal(result.code, ERROR_STALE_BROKER_EPOCH);
     cluster_unfence(&state, 1); /* was out of the ISR before it shrank below the minimum */
-    expect(cluster_partition(&state, "t", 0), IMAGE_NO_LEADER, 0, 2);
+    cluster_expect(cluster_partition(&state, "t", 0), IMAGE_NO_LEADER, 0, 2);
     cluster_unfence(&state, 3);
-    expect(cluster_partition(&state, "t", 0), 3, 1, 1);
+    cluster_expect(cluster_partition(&state, "t", 0), 3, 1, 1);
     assert_true(image_offset(state.image) > offset);
     cluster_unfence(&state, 2);
-    expect(cluster_partition(&state, "t", 0), 3, 1, 1); /* 2 catches up first */
+    cluster_expect(cluster_partition(&state, "t", 0), 3, 1, 1); /* 2 catches up first */
     const int32_t both[2] = {2, 3};
     assert_int_equal(cluster_alter(&state, image_find_topic(state.image, span_text("t")), 0, both, 2, false),
                      ERROR_NONE);
-    expect(cluster_partition(&state, "t", 0), 3, 2, 0);
+    cluster_expect(cluster_partition(&state, "t", 0), 3, 2, 0);
     state_done(&state);
 }
 
@@ -108,15 +100,15 @@ static void test_fencing_is_one_batch_or_several(void **unused)
     print_message("# 60,000 partitions: %u entries\n", parts);
     assert_true(parts > 1);
     for (uint32_t i = 0; i < image_topic_count(state.image); i++) {
-        expect(image_topic_at(state.image, i)->partitions[999], 2, 2, 0);
+        cluster_expect(image_topic_at(state.image, i)->partitions[999], 2, 2, 0);
     }
     cluster_fence(&state, 2);
     cluster_fence(&state, 3); /* min.insync.replicas 1: only 3 is in the ELR */
-    expect(cluster_partition(&state, "topic-0", 0), IMAGE_NO_LEADER, 0, 1);
+    cluster_expect(cluster_partition(&state, "topic-0", 0), IMAGE_NO_LEADER, 0, 1);
     cluster_unfence(&state, 3); /* in parts, too */
-    expect(cluster_partition(&state, "topic-59", 999), 3, 1, 0);
+    cluster_expect(cluster_partition(&state, "topic-59", 999), 3, 1, 0);
     assert_int_equal(cluster_register(&state, 3, 1, id_of(3 * 16 + 1), "boot", -1), ERROR_NONE);
-    expect(cluster_partition(&state, "topic-59", 999), IMAGE_NO_LEADER, 0, 1);
+    cluster_expect(cluster_partition(&state, "topic-59", 999), IMAGE_NO_LEADER, 0, 1);
     check_nobody_fenced_leads(&state);
     state_done(&state);
 }
@@ -136,11 +128,11 @@ static void test_power_cut_of_all(void **unused)
             assert_int_equal(cluster_register(&state, id, 1, id_of((uint32_t)id * 16 + 1), "next boot", -1),
                              ERROR_NONE);
         }
-        expect(cluster_partition(&state, "t", 0), IMAGE_NO_LEADER, 0, is_cached ? 0 : 2);
+        cluster_expect(cluster_partition(&state, "t", 0), IMAGE_NO_LEADER, 0, is_cached ? 0 : 2);
         cluster_unfence(&state, 1);
         cluster_unfence(&state, 3);
-        expect(cluster_partition(&state, "t", 0), is_cached ? IMAGE_NO_LEADER : 3, is_cached ? 0 : 1,
-               is_cached ? 0 : 1);
+        cluster_expect(cluster_partition(&state, "t", 0), is_cached ? IMAGE_NO_LEADER : 3, is_cached ? 0 : 1,
+                       is_cached ? 0 : 1);
         if (is_cached) {
             struct decision decision = state_decision(&state, 0);
             struct partition_sweep sweep = {.decision = &decision};
@@ -148,7 +140,7 @@ static void test_power_cut_of_all(void **unused)
             assert_true(leader_control_elect(&sweep, image_find_topic(state.image, span_text("t")), 0,
                                              LEADER_ELECTION_UNCLEAN, &result));
             cluster_commit(&state);
-            expect(cluster_partition(&state, "t", 0), 1, 1, 0);
+            cluster_expect(cluster_partition(&state, "t", 0), 1, 1, 0);
             assert_true(cluster_partition(&state, "t", 0)->is_recovering);
         }
         state_done(&state);
@@ -166,18 +158,18 @@ static void test_kill_costs_nothing(void **unused)
     cluster_create(&state, "u", three, 2, 1, &cached, 1);
     cluster_fence(&state, 2);
     assert_int_equal(cluster_register(&state, 1, 1, id_of(17), "boot", -1), ERROR_NONE); /* killed */
-    expect(cluster_partition(&state, "u", 0), IMAGE_NO_LEADER, 0, 1);
+    cluster_expect(cluster_partition(&state, "u", 0), IMAGE_NO_LEADER, 0, 1);
     cluster_unfence(&state, 1);
-    expect(cluster_partition(&state, "u", 0), 1, 1, 0);
+    cluster_expect(cluster_partition(&state, "u", 0), 1, 1, 0);
     int64_t mark = cluster_epoch(&state, 1);
     assert_int_equal(cluster_register(&state, 1, 2, id_of(17), "next boot", mark),
                      ERROR_NONE); /* orderly, then a reboot */
     cluster_unfence(&state, 1);
-    expect(cluster_partition(&state, "u", 0), 1, 1, 0);
+    cluster_expect(cluster_partition(&state, "u", 0), 1, 1, 0);
     assert_int_equal(cluster_register(&state, 1, 3, id_of(17), "third boot", mark), ERROR_NONE); /* an older mark */
     cluster_unfence(&state, 1);
-    expect(cluster_partition(&state, "u", 0), IMAGE_NO_LEADER, 0, 0);
-    expect(cluster_partition(&state, "t", 0), 1, 1, 0);
+    cluster_expect(cluster_partition(&state, "u", 0), IMAGE_NO_LEADER, 0, 0);
+    cluster_expect(cluster_partition(&state, "t", 0), 1, 1, 0);
     state_done(&state);
 }
 
@@ -189,40 +181,28 @@ static void test_orderly_leaving(void **unused)
     setup(&state, 3);
     cluster_create(&state, "t", three, 3, 4, NULL, 0);
     cluster_create(&state, "alone", three, 1, 1, NULL, 0);
-    assert_false(cluster_heartbeat(&state, 1, leaving)); /* moves first */
-    expect(cluster_partition(&state, "t", 3), 2, 2, 0);  /* and out of the ISR with the same record */
-    expect(cluster_partition(&state, "alone", 0), 1, 1, 0);
+    assert_false(cluster_heartbeat(&state, 1, leaving));        /* moves first */
+    cluster_expect(cluster_partition(&state, "t", 3), 2, 2, 0); /* and out of the ISR with the same record */
+    cluster_expect(cluster_partition(&state, "alone", 0), 1, 1, 0);
     const int32_t all[3] = {1, 2, 3};
     assert_int_equal(cluster_alter(&state, image_find_topic(state.image, span_text("t")), 0, all, 3, false),
                      ERROR_INELIGIBLE_REPLICA); /* it does not come back meanwhile */
     assert_true(cluster_heartbeat(&state, 1, leaving));
     cluster_fence(&state, 3); /* other things happen: what it serves to the end stays its own */
-    expect(cluster_partition(&state, "alone", 0), 1, 1, 0);
+    cluster_expect(cluster_partition(&state, "alone", 0), 1, 1, 0);
     assert_false(cluster_heartbeat(&state, 2, leaving) && cluster_partition(&state, "t", 0)->leader_id != 2);
-    expect(cluster_partition(&state, "t", 0), 2, 1, 0); /* nobody else may lead */
+    cluster_expect(cluster_partition(&state, "t", 0), 2, 1, 0); /* nobody else may lead */
     assert_true(cluster_heartbeat(&state, 2, leaving));
     cluster_unfence(&state, 3);
-    expect(cluster_partition(&state, "t", 0), 2, 1, 0); /* a leader that is leaving leads on */
+    cluster_expect(cluster_partition(&state, "t", 0), 2, 1, 0); /* a leader that is leaving leads on */
     const int32_t two[2] = {2, 3};
     assert_int_equal(cluster_alter(&state, image_find_topic(state.image, span_text("t")), 0, two, 2, false),
                      ERROR_NONE);
     assert_false(cluster_heartbeat(&state, 2, leaving));
-    expect(cluster_partition(&state, "t", 0), 3, 1, 0);
+    cluster_expect(cluster_partition(&state, "t", 0), 3, 1, 0);
     cluster_fence(&state, 1);
-    expect(cluster_partition(&state, "alone", 0), IMAGE_NO_LEADER, 0, 1);
+    cluster_expect(cluster_partition(&state, "alone", 0), IMAGE_NO_LEADER, 0, 1);
     state_done(&state);
-}
-
-static int16_t unregister(struct state *state, int32_t broker_id, const char *words)
-{
-    struct decision decision = state_decision(state, 0);
-    struct decision_result result = {0};
-    if (!broker_control_unregister(&decision, broker_id, &result)) {
-        assert_int_equal(state->records.count, 0);
-        assert_non_null(strstr((const char *)result.message.data, words));
-    }
-    cluster_commit(state);
-    return result.code;
 }
 
 static void test_unregister(void **unused)
@@ -231,9 +211,9 @@ static void test_unregister(void **unused)
     struct state state;
     setup(&state, 3);
     cluster_create(&state, "t", three, 2, 7, NULL, 0);
-    assert_int_equal(unregister(&state, 9, "9"), ERROR_BROKER_ID_NOT_REGISTERED);
-    assert_int_equal(unregister(&state, 1, "7 partitions in 1 topics"), ERROR_INVALID_REQUEST);
-    assert_int_equal(unregister(&state, 3, "alive"), ERROR_INVALID_REQUEST);
+    assert_int_equal(cluster_unregister(&state, 9, "9"), ERROR_BROKER_ID_NOT_REGISTERED);
+    assert_int_equal(cluster_unregister(&state, 1, "7 partitions in 1 topics"), ERROR_INVALID_REQUEST);
+    assert_int_equal(cluster_unregister(&state, 3, "alive"), ERROR_INVALID_REQUEST);
     cluster_fence(&state, 1);
     cluster_fence(&state, 3);
     struct decision decision = state_decision(&state, 0);
@@ -242,8 +222,8 @@ static void test_unregister(void **unused)
     meta_add_config_change(&state.records, IMAGE_CONFIG_BROKER, span_text("3"),
                            &(struct image_config_entry){setting.name, setting.value}, 1, NULL, 0);
     cluster_commit(&state);
-    assert_int_equal(unregister(&state, 1, "delete those topics first"), ERROR_INVALID_REQUEST);
-    assert_int_equal(unregister(&state, 3, ""), ERROR_NONE);
+    assert_int_equal(cluster_unregister(&state, 1, "delete those topics first"), ERROR_INVALID_REQUEST);
+    assert_int_equal(cluster_unregister(&state, 3, ""), ERROR_NONE);
     assert_null(image_find_broker(state.image, 3));
     assert_null(image_find_config(state.image, IMAGE_CONFIG_BROKER, span_text("3")));
     assert_int_equal(image_broker_count(state.image), 2);
@@ -257,33 +237,6 @@ static void test_unregister(void **unused)
     image_unref(restored);
     assert_int_equal(cluster_register(&state, 3, 5, id_of(3 * 16 + 1), "boot", -1), ERROR_NONE); /* it may come back */
     assert_non_null(image_find_broker(state.image, 3));
-    state_done(&state);
-}
-
-/* Topics that are made while brokers are away: what must be alive, and that every replica has a directory. */
-static void test_creation(void **unused)
-{
-    (void)unused;
-    struct state state;
-    setup(&state, 3);
-    cluster_fence(&state, 1);
-    (void)cluster_heartbeat(&state, 2, (struct controller_heartbeat){.wants_shut_down = true});
-    struct topic_wish wish = {.name = span_text("t"), .partition_count = 1, .replication_factor = 2};
-    expect_create(&state, wish, ERROR_INVALID_REPLICATION_FACTOR, "larger than available brokers: 1");
-    const int32_t away[2] = {1, 2};
-    struct topic_assignment assignment = {0, away, 2};
-    wish = (struct topic_wish){NAME("t"), .assignments = &assignment, .assignment_count = 1};
-    expect_create(&state, wish, ERROR_INVALID_REPLICA_ASSIGNMENT, "fenced or shutting down");
-    cluster_create(&state, "t", three, 3, 1, NULL, 0);
-    expect(cluster_partition(&state, "t", 0), 3, 1, 0);
-    for (uint32_t id = 1; id <= 3; id++) {
-        assert_true(
-            uuid_equal(image_partition_directory(cluster_partition(&state, "t", 0), (int32_t)id), id_of(id * 16 + 1)));
-    }
-    cluster_unfence(&state, 1);
-    cluster_unfence(&state, 2);
-    assert_int_equal(cluster_alter(&state, image_find_topic(state.image, span_text("t")), 0, three, 3, false),
-                     ERROR_NONE);
     state_done(&state);
 }
 
@@ -323,17 +276,17 @@ static void test_elections_asked_for(void **unused)
     }
     int32_t epoch = cluster_partition(&state, "t", 0)->leader_epoch;
     assert_int_equal(elect(&state, "t", 0, LEADER_ELECTION_PREFERRED), ERROR_NONE);
-    expect(cluster_partition(&state, "t", 0), 1, 3, 0);
+    cluster_expect(cluster_partition(&state, "t", 0), 1, 3, 0);
     assert_int_equal(cluster_partition(&state, "t", 0)->leader_epoch, epoch + 1);
 
     cluster_fence(&state, 1);
     cluster_fence(&state, 2);
     cluster_fence(&state, 3);
-    expect(cluster_partition(&state, "t", 0), IMAGE_NO_LEADER, 0, 1);
+    cluster_expect(cluster_partition(&state, "t", 0), IMAGE_NO_LEADER, 0, 1);
     assert_int_equal(elect(&state, "t", 0, LEADER_ELECTION_UNCLEAN), ERROR_ELIGIBLE_LEADERS_NOT_AVAILABLE);
     cluster_unfence(&state, 2);
     assert_int_equal(elect(&state, "t", 0, LEADER_ELECTION_UNCLEAN), ERROR_NONE);
-    expect(cluster_partition(&state, "t", 0), 2, 1, 0);
+    cluster_expect(cluster_partition(&state, "t", 0), 2, 1, 0);
     assert_true(cluster_partition(&state, "t", 0)->is_recovering);
     state_done(&state);
 }
@@ -374,177 +327,13 @@ static void test_balance(void **unused)
     state_done(&state);
 }
 
-/* ---- settings ---- */
-
-static void set(struct state *state, const char *topic, const char *key, const char *value)
-{
-    struct decision decision = state_decision(state, 0);
-    struct config_change change = CONFIG(key, value);
-    struct decision_result result = {0};
-    assert_true(config_control_change(&decision, IMAGE_CONFIG_TOPIC, span_text(topic), &change, 1, &result));
-    cluster_commit(state);
-    decision = state_decision(state, 0);
-    struct partition_sweep sweep = {.decision = &decision};
-    leader_control_settings_changed(&sweep, image_find_topic(state->image, span_text(topic)));
-    cluster_commit(state);
-}
-
-static void test_settings(void **unused)
-{
-    (void)unused;
-    struct state state;
-    struct config_change min_isr = CONFIG("min.insync.replicas", "2");
-    const int32_t one[1] = {1};
-    setup(&state, 3);
-    cluster_create(&state, "t", three, 2, 1, &min_isr, 1);
-    assert_int_equal(cluster_alter(&state, image_find_topic(state.image, span_text("t")), 0, one, 1, false),
-                     ERROR_NONE);
-    expect(cluster_partition(&state, "t", 0), 1, 1, 1);
-    set(&state, "t", "min.insync.replicas", "1"); /* the leader commits alone from now on: 2 does not have it */
-    expect(cluster_partition(&state, "t", 0), 1, 1, 0);
-    cluster_fence(&state, 1);
-    expect(cluster_partition(&state, "t", 0), IMAGE_NO_LEADER, 0, 1);
-    set(&state, "t", "retention.ms", "5");
-    expect(cluster_partition(&state, "t", 0), IMAGE_NO_LEADER, 0, 1);
-    set(&state, "t", "unclean.leader.election.enable", "true");
-    expect(cluster_partition(&state, "t", 0), 2, 1, 0);
-    assert_true(cluster_partition(&state, "t", 0)->is_recovering);
-    cluster_unfence(&state, 1);
-    cluster_fence(&state, 2); /* with the setting on, by itself */
-    expect(cluster_partition(&state, "t", 0), 1, 1, 0);
-    state_done(&state);
-}
-
-/* The node's own defaults count where nothing was set; a single broker can't have its own. */
-static void test_defaults(void **unused)
-{
-    (void)unused;
-    struct state state;
-    const struct decision_defaults cached = {.min_insync_replicas = 1, .is_cached = true, .allows_unclean = true};
-    setup(&state, 3);
-    cluster_create(&state, "t", three, 2, 1, NULL, 0);
-    struct config_change change = CONFIG("min.insync.replicas", "2");
-    struct decision decision = state_decision(&state, 0);
-    struct decision_result result = {0};
-    assert_false(config_control_change(&decision, IMAGE_CONFIG_BROKER, span_text("1"), &change, 1, &result));
-    assert_int_equal(result.code, ERROR_INVALID_CONFIG);
-    assert_non_null(strstr((const char *)result.message.data, "for a topic"));
-
-    struct image_endpoint endpoint = {.listener_name = span_text("P"), .host = span_text("h"), .port = 1};
-    for (int32_t id = 1; id <= 2; id++) {
-        struct uuid directory = id_of((uint32_t)id * 16 + 1);
-        struct controller_registration registration = {.broker_id = id,
-                                                       .incarnation_id = id_of(500 + (uint32_t)id),
-                                                       .previous_epoch = -1,
-                                                       .boot_id = span_text("next boot"),
-                                                       .endpoints = &endpoint,
-                                                       .endpoint_count = 1,
-                                                       .directories = &directory,
-                                                       .directory_count = 1};
-        int64_t epoch = 0;
-        decision = state_decision(&state, 0);
-        decision.defaults = &cached;
-        assert_true(broker_control_register(&decision, &registration, &epoch, &result));
-        cluster_commit(&state);
-    }
-    expect(cluster_partition(&state, "t", 0), IMAGE_NO_LEADER, 0, 0);
-    decision = state_decision(&state, 0);
-    decision.defaults = &cached;
-    bool is_fenced = true;
-    bool may_shut_down = false;
-    struct controller_heartbeat heartbeat = {
-        .broker_id = 2, .broker_epoch = cluster_epoch(&state, 2), .applied_offset = INT64_MAX};
-    assert_true(broker_control_heartbeat(&decision, &heartbeat, &is_fenced, &may_shut_down, &result));
-    cluster_commit(&state);
-    expect(cluster_partition(&state, "t", 0), 2, 1, 0);
-    assert_true(cluster_partition(&state, "t", 0)->is_recovering);
-    state_done(&state);
-}
-
-/* ---- the metadata level ---- */
-
-static int16_t raise_level(struct state *state, int32_t level, uint32_t level_max, const char *words)
-{
-    struct decision decision = state_decision(state, 0);
-    struct decision_result result = {0};
-    if (!level_control_raise(&decision, level, level_max, &result)) {
-        assert_int_equal(state->records.count, 0);
-        assert_non_null(strstr((const char *)result.message.data, words));
-    }
-    return result.code;
-}
-
-static void test_level(void **unused)
-{
-    (void)unused;
-    struct state state;
-    struct uuid directory = id_of(77);
-    struct image_endpoint endpoint = {.listener_name = span_text("P"), .host = span_text("h"), .port = 1};
-    struct controller_registration registration = {.broker_id = 3,
-                                                   .incarnation_id = id_of(5),
-                                                   .boot_id = span_text("boot"),
-                                                   .level_min = 2,
-                                                   .level_max = 3,
-                                                   .endpoints = &endpoint,
-                                                   .endpoint_count = 1,
-                                                   .directories = &directory,
-                                                   .directory_count = 1};
-    setup(&state, 1);
-    meta_add_level(&state.records, 1);
-    cluster_commit(&state);
-    struct decision decision = state_decision(&state, 0);
-    struct decision_result result = {0};
-    int64_t epoch = 0;
-    assert_false(broker_control_register(&decision, &registration, &epoch, &result));
-    assert_int_equal(result.code, ERROR_UNSUPPORTED_VERSION);
-    assert_non_null(strstr((const char *)result.message.data, "levels 2 to 3: run an older version"));
-    registration.level_min = 1;
-    assert_true(broker_control_register(&decision, &registration, &epoch, &result));
-    cluster_commit(&state);
-    assert_int_equal(image_find_broker(state.image, 3)->level_max, 3);
-    assert_int_equal(image_find_broker(state.image, 1)->level_max, 1); /* said nothing */
-
-    assert_int_equal(raise_level(&state, 0, 5, "lowered"), ERROR_INVALID_UPDATE_VERSION);
-    assert_int_equal(raise_level(&state, 1, 5, ""), ERROR_NONE);
-    assert_int_equal(state.records.count, 0);
-    assert_int_equal(raise_level(&state, 2, 1, "controllers"), ERROR_INVALID_UPDATE_VERSION);
-    assert_int_equal(raise_level(&state, 2, 5, "Broker 1 understands metadata.version 1 to 1"),
-                     ERROR_INVALID_UPDATE_VERSION);
-    cluster_fence(&state, 1);
-    assert_int_equal(unregister(&state, 1, ""), ERROR_NONE);
-    assert_int_equal(raise_level(&state, 4, 5, "Broker 3"), ERROR_INVALID_UPDATE_VERSION);
-    assert_int_equal(raise_level(&state, 2, 5, ""), ERROR_NONE);
-    assert_int_equal(state.records.count, 1);
-    struct image *draft = image_draft(state.image, state.index + 1, &state.records, 0, 1);
-    assert_int_equal(image_metadata_level(draft), 2);
-    image_unref(draft);
-    /* This program does not know level 2: it must not go on with such an entry. */
-    struct bytebuf bytes;
-    struct image *after = NULL;
-    bool is_applied = false;
-    bytebuf_init(&bytes, META_BATCH_BYTES_MAX);
-    assert_int_equal(meta_pack(&state.records, 0, 1, image_controller_epoch(state.image), &bytes), ERR_OK);
-    assert_int_equal(image_apply(state.image, state.index + 1, 1, bytebuf_span(&bytes), &after, &is_applied),
-                     ERR_UNSUPPORTED);
-    bytebuf_done(&bytes);
-    state_done(&state);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fencing_to_the_last),
-        cmocka_unit_test(test_fencing_is_one_batch_or_several),
-        cmocka_unit_test(test_power_cut_of_all),
-        cmocka_unit_test(test_kill_costs_nothing),
-        cmocka_unit_test(test_orderly_leaving),
-        cmocka_unit_test(test_unregister),
-        cmocka_unit_test(test_creation),
-        cmocka_unit_test(test_elections_asked_for),
-        cmocka_unit_test(test_balance),
-        cmocka_unit_test(test_settings),
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_level),
+        cmocka_unit_test(test_fencing_to_the_last), cmocka_unit_test(test_fencing_is_one_batch_or_several),
+        cmocka_unit_test(test_power_cut_of_all),    cmocka_unit_test(test_kill_costs_nothing),
+        cmocka_unit_test(test_orderly_leaving),     cmocka_unit_test(test_unregister),
+        cmocka_unit_test(test_elections_asked_for), cmocka_unit_test(test_balance),
     };
     return cmocka_run_group_tests_name("leader_control", tests, NULL, NULL);
 }
