@@ -72,7 +72,10 @@ class Member(Node):
         wait_until(ready, seconds, f"node {self.id} to be ready")
 
     def pause(self):
+        """SIGSTOP, and waits until every thread stands still: on a busy machine that is later than the signal."""
         self.process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        wait_until(lambda: {(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks.iterdir()} == {"T"}, 5, "all threads to stop")
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
@@ -146,6 +149,16 @@ class Cluster:
         moment = time.monotonic()
         self.nodes[node_id].kill()
         return moment
+
+    def kill_at_once(self, node_ids):
+        """SIGKILL for all of them, then waits; returns the moments before the first and after the last signal."""
+        first = time.monotonic()
+        for node_id in node_ids:
+            self.nodes[node_id].process.kill()
+        last = time.monotonic()
+        for node_id in node_ids:
+            self.nodes[node_id].kill()
+        return first, last
 
     def stop(self, node_id):
         self.nodes[node_id].stop()

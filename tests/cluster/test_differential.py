@@ -4,6 +4,7 @@ from fnmatch import fnmatchcase
 import pytest
 
 import cases_admin  # noqa: F401  importing them fills comparison.CASES
+import cases_cluster  # noqa: F401
 import cases_fetch  # noqa: F401
 import cases_metadata  # noqa: F401
 import cases_offsets  # noqa: F401

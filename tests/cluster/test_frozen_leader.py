@@ -30,6 +30,11 @@ def answers(connection, count):
     return codes
 
 
+def produce(connection, value):
+    send_produce(connection, "raw", 0, Batch([value]).encode())
+    return receive_produce(connection)
+
+
 def test_a_frozen_leader_acknowledges_nothing_when_it_wakes_up(folder):
     with Cluster(folder / "cluster") as cluster:
         cluster.start()
@@ -39,8 +44,7 @@ def test_a_frozen_leader_acknowledges_nothing_when_it_wakes_up(folder):
         led = cluster.led_by("loaded", frozen)
         with Watch("loaded", cluster.addresses) as watch, Load(cluster.bootstrap, "loaded", numbered_rows(), 1000, IMPATIENT) as load, \
                 Connection(cluster[frozen].bootstrap, timeout_s=30) as raw:
-            send_produce(raw, "raw", 0, Batch([b"in time"]).encode())
-            assert receive_produce(raw) == (0, 0)
+            wait_until(lambda: produce(raw, b"in time") == (0, 0), 10, "the leader to lead")
             load.wait_acked(1000)
             moment = time.monotonic()
             cluster[frozen].pause()

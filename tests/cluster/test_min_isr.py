@@ -24,7 +24,7 @@ def test_one_replica_of_three_takes_nothing_for_granted(folder):
         leader = cluster.describe("few")[0].leader
         others = [node.id for node in cluster.brokers if node.id != leader]
         with Connection(cluster[leader].bootstrap) as raw:
-            assert produce(raw, b"safe", -1) == (0, 0)
+            wait_until(lambda: produce(raw, b"safe", -1) == (0, 0), 10, "the leader to lead")
             for node_id in others:
                 cluster.kill(node_id)
             wait_until(lambda: cluster.describe("few")[0].isr == [leader], 10, "the ISR to shrink to the leader")
