@@ -77,12 +77,14 @@ void partition_subscribe(struct partition *partition, const struct replica_subsc
                                           .leader_epoch = partition->leader_epoch,
                                           .diverging_epoch = -1,
                                           .diverging_end_offset = -1,
-                                          .high_watermark = partition->high_watermark};
+                                          .high_watermark = -1,
+                                          .log_start_offset = -1};
     CHECK(cursor->broker_id >= 1 && cursor->broker_id <= (int32_t)NODES_MAX);
     CHECK(cursor->broker_id != fake->node->id);
     if (position->error != ERROR_NONE) {
         return;
     }
+    position->high_watermark = partition->high_watermark;
     position->log_start_offset = partition_log_start_offset(partition->log);
     find_divergence(partition->log, subscription, position);
     if (position->is_diverging) {

@@ -149,6 +149,30 @@ static void cold_reads_go_through_the_pool(void **state)
     stop_all(sim);
 }
 
+/* The follower hears of the epoch before its leader does: it asks again, on the same link, and soon. */
+static void early_follower_asks_again(void **state)
+{
+    (void)state;
+    struct sim *sim = cluster_new((struct sim_config){.seed = 12, .node_count = 2, .partition_count = 3});
+    for (unsigned p = 0; p < 3; p++) {
+        sim_elect_silently(sim, p, 1);
+        sim_tell(sim, 2, p);
+    }
+    sim_run(sim, 20000);
+    uint64_t connections = sim_fabric_counts(sim->fabric)->connection_count;
+    sim_run(sim, 80000);
+    assert_true(node_metric(sim_broker(sim, 2), METRIC_REPLICA_RESUBSCRIPTIONS) >= 9);
+    for (unsigned p = 0; p < 3; p++) {
+        sim_tell(sim, 1, p);
+    }
+    await_leaders(sim);
+    assert_true(sim_append(sim, 1, 0, 1, 10, 0));
+    sim_await_agreement(sim, 200000);
+    assert_int_equal(sim_fabric_counts(sim->fabric)->connection_count, connections);
+    assert_int_equal(links_of(sim, 2), 1);
+    stop_all(sim);
+}
+
 /* Batches that fail their checksum are not taken; the partition tries again, less and less often, and gets well. */
 static void refused_batch_is_asked_for_again(void **state)
 {
@@ -304,6 +328,7 @@ int main(void)
         cmocka_unit_test(lanes_follow_the_leaders_workers),
         cmocka_unit_test(far_partition_catches_up_apart),
         cmocka_unit_test(cold_reads_go_through_the_pool),
+        cmocka_unit_test(early_follower_asks_again),
         cmocka_unit_test(refused_batch_is_asked_for_again),
         cmocka_unit_test(stale_append_is_dropped),
         cmocka_unit_test(large_batch_is_put_together),
