@@ -10,7 +10,7 @@
  *   - an append from before our last snapshot is refused, though all of that is committed, or, from the log's very beginning, appended at the
  *     end (checkConflictingEntries takes what was trimmed for missing): what the snapshot covers is cut off its front;
  *   - a late rejection moves next_index below match_index, and the follower is sent empty appends for ever (progressMaybeDecrement in
- *     PROBE): it is dropped, or raised to what is known to match;
+ *     PROBE): it is dropped;
  *   - a pre-vote of a lower term is refused with the term that was asked for, so that a candidate whose log everybody needs never learns the
  *     term that it would have to ask for (recvRequestVote): answered here, with our term;
  *   - a late vote result is looked at through in_pre_vote of a state that is not a candidate's (a union): dropped;
@@ -290,9 +290,6 @@ static void step_append_result(struct quorum *quorum, const struct quorum_messag
         bool is_stale = result->rejected == QUORUM_INDEX_MAX || result->rejected <= match_index;
         if (result->rejected != 0 && is_stale) {
             return; /* from before this term, or from before it had what it has now */
-        }
-        if (result->rejected != 0 && result->last_log_index < match_index) {
-            result->last_log_index = match_index;
         }
         note_contact(quorum, message->from_raft_id, result->rejected == 0 ? result->last_log_index : 0);
     }

@@ -82,6 +82,9 @@ static void test_add_goes_by_stand_by_and_catching_up(void **state)
     all_have(&harness);
     assert_role(&harness, 4, QUORUM_STANDBY);
     harness_assert_text(&harness.told, "members 4 at 3;");
+    quorum_remove_voter(harness.quorum, 3, harness_answer,
+                        &harness); /* one change at a time, also while one catches up */
+    assert_int_equal(take_answer(&harness), ERR_BUSY);
     /* It has nothing and is sent everything. */
     harness_append_result(&harness, 4, 2, last_index(&harness), 0);
     harness_append_result(&harness, 4, 2, 0, last_index(&harness));
