@@ -89,7 +89,7 @@ static bool elect_named(struct api_call *call, struct partition_sweep *sweep,
     return true;
 }
 
-/* Partitions that need no election are not told of. */
+/* Partitions that need no election are not told of; their topics are, as Kafka does. */
 static bool elect_all(struct api_call *call, struct partition_sweep *sweep, enum leader_election election,
                       struct elect_leaders_response *response)
 {
@@ -102,18 +102,19 @@ static bool elect_all(struct api_call *call, struct partition_sweep *sweep, enum
     }
     for (uint32_t i = 0; i < image_topic_count(image); i++) {
         const struct image_topic *topic = image_topic_at(image, i);
-        topic_result *result = NULL;
+        topic_result *result = &response->replica_election_results[response->replica_election_results_count++];
+        uint32_t room = 0;
+        result->topic = arena_copy(arena, topic->name);
         for (uint32_t j = 0; j < topic->partition_count; j++) {
             struct decision_result outcome = {0};
             (void)leader_control_elect(sweep, topic, (int32_t)j, election, &outcome);
             if (outcome.code == ERROR_ELECTION_NOT_NEEDED) {
                 continue;
             }
-            if (result == NULL) {
-                result = &response->replica_election_results[response->replica_election_results_count++];
-                result->topic = arena_copy(arena, topic->name);
-                result->partition_result = (partition_result *)codec_array(
-                    &elect_leaders_response_partition_result_layout, topic->partition_count, arena);
+            if (room == 0) {
+                room = topic->partition_count;
+                result->partition_result =
+                    (partition_result *)codec_array(&elect_leaders_response_partition_result_layout, room, arena);
             }
             if (result->partition_result == NULL) {
                 return false;

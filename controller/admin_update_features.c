@@ -50,18 +50,15 @@ enum err admin_update_features(struct api_call *call)
         return ERR_LIMIT;
     }
     struct decision_result failure = {0};
-    for (size_t i = 0; i < request.feature_updates_count; i++) {
-        struct decision_result outcome = decide_one(call, &request, i);
-        response.results[i] = (feature_result){request.feature_updates[i].feature, outcome.code, outcome.message};
-        if (failure.code == ERROR_NONE) {
-            failure = outcome;
-        }
+    for (size_t i = 0; i < request.feature_updates_count && failure.code == ERROR_NONE; i++) {
+        failure = decide_one(call, &request, i);
+        response.results[i].feature = request.feature_updates[i].feature;
     }
-    response.results_count = call->admin->api_version >= 2 ? 0 : request.feature_updates_count;
-    if (failure.code != ERROR_NONE && call->admin->api_version >= 2) {
-        response.error_code = failure.code;
-        response.error_message = failure.message;
-    }
+    /* The first failure speaks for the whole request. */
+    response.error_code = failure.code;
+    response.error_message = failure.message;
+    response.results_count =
+        call->admin->api_version >= 2 || failure.code != ERROR_NONE ? 0 : request.feature_updates_count;
     if (failure.code != ERROR_NONE || request.validate_only) {
         meta_records_cut(call->decision.records, first_record);
     }

@@ -1,11 +1,13 @@
-/* DescribeQuorum, AddRaftVoter and RemoveRaftVoter as bytes, upon a view of the quorum. */
+/* Requests about the cluster itself as bytes: DescribeQuorum, AddRaftVoter, RemoveRaftVoter, UpdateFeatures upon a view of the quorum;
+ * ElectLeaders. */
 #include "controller/controller_api.h"
 #include "proto/kmsg/add_raft_voter.h"
 #include "proto/kmsg/describe_quorum.h"
+#include "proto/kmsg/elect_leaders.h"
 #include "proto/kmsg/remove_raft_voter.h"
 #include "proto/kmsg/update_features.h"
 #include "proto/wire/codec.h"
-#include "tests/unit/controller/image_support.h"
+#include "tests/unit/controller/cluster_support.h"
 
 #define NOW_MS 1700000000000
 
@@ -68,7 +70,6 @@ static enum err ask(struct fixture *fixture, const struct codec_message *codec, 
     fixture->call = (struct api_call){
         .decision = state_decision(&fixture->state, 0), .admin = &fixture->admin, .quorum = &fixture->view};
     assert_true(controller_api_serves(codec->api_key, version));
-    assert_true(controller_api_needs_quorum(codec->api_key));
     enum err err = controller_api_handle(&fixture->call);
     writer_done(&writer);
     bytebuf_done(&bytes);
@@ -269,8 +270,8 @@ static int16_t update(struct fixture *fixture, int16_t version, const char *feat
     struct update_features_response response;
     assert_int_equal(ask(fixture, &update_features_request_codec, version, &request), ERR_OK);
     decode(fixture, &update_features_response_codec, fixture->call.response, &response);
-    assert_int_equal(response.results_count, version >= 2 ? 0 : 1);
-    return version >= 2 ? response.error_code : response.results[0].error_code;
+    assert_int_equal(response.results_count, version < 2 && response.error_code == ERROR_NONE);
+    return response.error_code;
 }
 
 static void test_update_features(void **unused)
@@ -291,6 +292,61 @@ static void test_update_features(void **unused)
         assert_int_equal(fixture.state.records.count, 1);
         teardown(&fixture);
     }
+}
+
+/* ---- elections ---- */
+
+/* A partition that is named twice is decided once: two records of it would contradict each other. */
+static void test_elect_leaders(void **unused)
+{
+    (void)unused;
+    static const int32_t ids[3] = {1, 2, 3};
+    struct fixture fixture;
+    setup(&fixture);
+    for (int32_t id = 1; id <= 3; id++) {
+        state_add_broker(&fixture.state, id, "", 1);
+    }
+    cluster_create(&fixture.state, "t", ids, 3, 2, NULL, 0);
+    cluster_fence(&fixture.state, 1);
+    cluster_unfence(&fixture.state, 1);
+    for (int32_t i = 0; i < 2; i++) {
+        assert_int_equal(
+            cluster_alter(&fixture.state, image_find_topic(fixture.state.image, span_text("t")), i, ids, 3, false),
+            ERROR_NONE);
+    }
+    int32_t first[4] = {1, 0, 7, 0};
+    int32_t second[1] = {1};
+    struct elect_leaders_request_topic_partitions named[3] = {
+        {span_text("t"), first, 4}, {span_text("x"), second, 1}, {span_text("t"), second, 1}};
+    struct elect_leaders_request request = {.topic_partitions = named, .topic_partitions_count = 3, .timeout_ms = 1};
+    struct elect_leaders_response response;
+    assert_int_equal(ask(&fixture, &elect_leaders_request_codec, 2, &request), ERR_OK);
+    decode(&fixture, &elect_leaders_response_codec, fixture.call.response, &response);
+    assert_int_equal(response.replica_election_results_count, 3);
+    static const int16_t codes[4] = {ERROR_NONE, ERROR_NONE, ERROR_UNKNOWN_TOPIC_OR_PARTITION, ERROR_INVALID_REQUEST};
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(response.replica_election_results[0].partition_result[i].partition_id, first[i]);
+        assert_int_equal(response.replica_election_results[0].partition_result[i].error_code, codes[i]);
+    }
+    assert_int_equal(response.replica_election_results[1].partition_result[0].error_code,
+                     ERROR_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_int_equal(response.replica_election_results[2].partition_result[0].error_code, ERROR_INVALID_REQUEST);
+    cluster_commit(&fixture.state);
+    assert_int_equal(cluster_partition(&fixture.state, "t", 0)->leader_id, 1);
+    assert_int_equal(cluster_partition(&fixture.state, "t", 1)->leader_id, 1);
+
+    request = (struct elect_leaders_request){.election_type = 5, .topic_partitions = NULL, .timeout_ms = 1};
+    assert_int_equal(ask(&fixture, &elect_leaders_request_codec, 2, &request), ERR_OK);
+    decode(&fixture, &elect_leaders_response_codec, fixture.call.response, &response);
+    assert_int_equal(response.error_code, ERROR_INVALID_REQUEST);
+    cluster_fence(&fixture.state, 1);
+    request.election_type = LEADER_ELECTION_PREFERRED;
+    assert_int_equal(ask(&fixture, &elect_leaders_request_codec, 2, &request), ERR_OK);
+    decode(&fixture, &elect_leaders_response_codec, fixture.call.response, &response);
+    assert_int_equal(response.replica_election_results[0].partition_result_count, 2);
+    assert_int_equal(response.replica_election_results[0].partition_result[1].error_code,
+                     ERROR_PREFERRED_LEADER_NOT_AVAILABLE);
+    teardown(&fixture);
 }
 
 /* What the quorum made of the change. */
@@ -327,8 +383,8 @@ static void test_answers(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_describe),        cmocka_unit_test(test_add),     cmocka_unit_test(test_remove),
-        cmocka_unit_test(test_update_features), cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_describe),        cmocka_unit_test(test_add),           cmocka_unit_test(test_remove),
+        cmocka_unit_test(test_update_features), cmocka_unit_test(test_elect_leaders), cmocka_unit_test(test_answers),
     };
-    return cmocka_run_group_tests_name("admin_quorum", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("admin_cluster", tests, NULL, NULL);
 }
