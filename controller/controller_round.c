@@ -156,12 +156,14 @@ struct gathering {
     struct meta_records records;
     const struct image *image; /* a reference: the committed one, then drafts */
     int64_t index;
+    struct controller_request *changing; /* wants the voters changed, which is an entry of its own: behind this one */
+    struct voter_change change;
 };
 
 enum gathered {
     GATHERED,
-    GATHER_FULL,  /* its records do not fit into this entry any more; it goes first into the next */
-    GATHER_TAKEN, /* it is no matter of records, and goes its own way */
+    GATHER_FULL,   /* its records do not fit into this entry any more; it goes first into the next */
+    GATHER_CHANGE, /* it is no matter of records: it is out of `waiting`, and ends the round */
     GATHER_PARTIAL, /* its records are a first part (decision.h); when they are committed it is decided again, before all others */
 };
 
@@ -189,8 +191,9 @@ static enum gathered gather(struct gathering *gathering, struct controller_reque
     api_call_done(&call);
     if (err == ERR_OK && call.voter_change.kind != VOTER_CHANGE_NONE) {
         DL_DELETE(controller->waiting, request);
-        controller_voters_change(controller, request, &call.voter_change);
-        return GATHER_TAKEN;
+        gathering->changing = request;
+        gathering->change = call.voter_change;
+        return GATHER_CHANGE;
     }
     if (err != ERR_OK) {
         meta_records_cut(&gathering->records, first_record);
@@ -274,11 +277,7 @@ void controller_round_run(struct loop_task *task)
          i < ROUND_REQUESTS_MAX && controller->waiting != NULL && gathering.arena.used_bytes < ROUND_ARENA_BYTES_MAX;
          i++) {
         struct controller_request *request = controller->waiting;
-        enum gathered gathered = gather(&gathering, request);
-        if (gathered == GATHER_TAKEN) {
-            continue;
-        }
-        if (gathered != GATHERED) {
+        if (gather(&gathering, request) != GATHERED) {
             break;
         }
         DL_DELETE(controller->waiting, request);
@@ -288,6 +287,9 @@ void controller_round_run(struct loop_task *task)
         propose(&gathering);
     } else {
         finish_without_entry(controller);
+    }
+    if (gathering.changing != NULL) {
+        controller_voters_change(controller, gathering.changing, &gathering.change);
     }
     image_unref(gathering.image);
     arena_done(&gathering.arena);

@@ -205,6 +205,7 @@ void controller_voters_view(struct controller *controller, struct controller_mem
         .now_ms = clock_wall_ms(controller->env->clock),
         .members = ret_members,
         .member_count = describe_members(controller, &facts, ret_members),
+        .level_max = IMAGE_LEVEL_MAX, /* controllers of other versions: with the release that has a second level */
     };
 }
 

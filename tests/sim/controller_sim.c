@@ -132,8 +132,33 @@ static void make(struct run *run, uint64_t seed)
     }
 }
 
+/* Two of three voters never form a cluster: nobody knows what the third one has. */
+static void hold_back(struct run *run)
+{
+    int missing = (int)prop_below(&run->world.prop, CONTROLLERS);
+    for (int i = 0; i < CONTROLLERS; i++) {
+        if (i != missing) {
+            actor_start(run->actors[i]);
+        }
+    }
+    sim_world_run_for(&run->world, 3000000);
+    for (int i = 0; i < CONTROLLERS; i++) {
+        if (i != missing && run->actors[i]->controller != NULL &&
+            controller_cluster_id(run->actors[i]->controller)[0] != '\0') {
+            actor_violation(&run->sight, "node %d formed a cluster without having heard of node %d", i + 1,
+                            missing + 1);
+        }
+        if (i != missing) {
+            sim_node_kill(run->actors[i]->machine);
+        }
+    }
+}
+
 static void form(struct run *run)
 {
+    if (chance(run, 1, 2)) {
+        hold_back(run);
+    }
     int first = (int)prop_below(&run->world.prop, ACTORS);
     for (int i = 0; i < ACTORS; i++) {
         actor_start(run->actors[(first + i) % ACTORS]);
