@@ -141,8 +141,9 @@ void quorum_add_voter(struct quorum *quorum, uint64_t raft_id, const char *addre
 /* Removes a member of any role. The leader does not remove itself: it hands leadership over and answers ERR_NOT_LEADER, so that the request
  * goes to its successor; ERR_INVALID when nobody else votes. */
 void quorum_remove_voter(struct quorum *quorum, uint64_t raft_id, quorum_change_fn done, void *ctx);
-/* Hands leadership to the voter that has most of the log, for an orderly stop. ERR_NOT_LEADER; ERR_NOT_FOUND: nobody else votes; ERR_BUSY;
- * ERR_TIMEOUT: it did not take over within an election timeout. */
+/* Hands leadership to a voter that has the whole log, for an orderly stop; proposals are refused from now on (ERR_NOT_LEADER), until it is
+ * done or given up. ERR_NOT_LEADER; ERR_NOT_FOUND: nobody else votes; ERR_BUSY;
+ * ERR_TIMEOUT: nobody had everything, or took over, within an election timeout. */
 void quorum_transfer(struct quorum *quorum, quorum_change_fn done, void *ctx);
 
 /* Lets the write under way end, makes the log's marks durable, then on_stopped. Nothing is committed any more. */

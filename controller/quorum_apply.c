@@ -114,7 +114,8 @@ enum err quorum_propose(struct quorum *quorum, struct span data, uint64_t *ret_i
     if (quorum->is_failed || quorum->is_stopping) {
         return ERR_CLOSED;
     }
-    if (quorum->is_term_unwritten || raft_state(&quorum->raft) != RAFT_LEADER) {
+    bool is_leaving = quorum->handover.is_active && quorum->handover.is_waiting;
+    if (quorum->is_term_unwritten || raft_state(&quorum->raft) != RAFT_LEADER || is_leaving) {
         return ERR_NOT_LEADER;
     }
     uint64_t index = quorum_tail_end(&quorum->tail);

@@ -246,19 +246,42 @@ static uint64_t choose_successor(struct quorum *quorum)
     return best == NULL ? 0 : best->raft_id;
 }
 
-/* `answer`: for done when somebody else leads. */
-static enum err begin_handover(struct quorum *quorum, enum err answer, quorum_change_fn done, void *ctx)
+/* libraft sends TimeoutNow once, with the first answer of a successor that lags, who then refuses it: so it is asked only when somebody has
+ * everything. */
+static void go_on_waiting(struct quorum *quorum)
 {
+    raft_index match_index = 0;
     uint64_t successor_id = choose_successor(quorum);
-    if (successor_id == 0) {
-        return ERR_NOT_FOUND;
+    bool has_all = successor_id != 0 && raft_match_index(&quorum->raft, successor_id, &match_index) == 0 &&
+                   match_index == raft_last_index(&quorum->raft);
+    if (!has_all) {
+        if (loop_now_us(quorum->loop) >= quorum->handover.deadline_us) {
+            finish_handover(quorum, ERR_TIMEOUT);
+        }
+        return;
     }
-    quorum->handover = (struct quorum_handover){.is_active = true, .answer = answer, .done = done, .ctx = ctx};
+    quorum->handover.is_waiting = false;
     struct raft_event event = {.type = RAFT_TRANSFER};
     event.transfer.server_id = successor_id;
     if (quorum_step(quorum, &event) != 0 && quorum->handover.is_active) {
         finish_handover(quorum, ERR_NOT_LEADER);
     }
+}
+
+/* `answer`: for done when somebody else leads. */
+static enum err begin_handover(struct quorum *quorum, enum err answer, quorum_change_fn done, void *ctx)
+{
+    if (choose_successor(quorum) == 0) {
+        return ERR_NOT_FOUND;
+    }
+    uint64_t wait_us = (uint64_t)quorum->options.election_timeout_ms * US_PER_MS;
+    quorum->handover = (struct quorum_handover){.is_active = true,
+                                                .is_waiting = true,
+                                                .deadline_us = loop_now_us(quorum->loop) + wait_us,
+                                                .answer = answer,
+                                                .done = done,
+                                                .ctx = ctx};
+    go_on_waiting(quorum);
     return ERR_OK;
 }
 
@@ -305,7 +328,9 @@ void quorum_remove_voter(struct quorum *quorum, uint64_t member_id, quorum_chang
 static void check_handover(struct quorum *quorum)
 {
     bool is_leader = raft_state(&quorum->raft) == RAFT_LEADER;
-    if (is_leader && raft_transferee(&quorum->raft) == 0) {
+    if (is_leader && quorum->handover.is_waiting) {
+        go_on_waiting(quorum);
+    } else if (is_leader && raft_transferee(&quorum->raft) == 0) {
         finish_handover(quorum, ERR_TIMEOUT);
     } else if (!is_leader && quorum->told_leader_id != 0 && quorum->told_leader_id != quorum->raft.id) {
         finish_handover(quorum, quorum->handover.answer);

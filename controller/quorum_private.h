@@ -71,6 +71,8 @@ struct quorum_change {
 
 struct quorum_handover {
     bool is_active;
+    bool is_waiting; /* until somebody has everything; nothing is proposed meanwhile */
+    uint64_t deadline_us;
     enum err answer; /* when it was done */
     quorum_change_fn done;
     void *ctx;

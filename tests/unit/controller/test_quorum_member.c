@@ -237,6 +237,24 @@ static void test_transfer(void **state)
     harness_done(&harness);
 }
 
+static void test_transfer_waits_for_what_is_in_flight(void **state)
+{
+    (void)state;
+    struct harness harness;
+    uint64_t index = 0;
+    lead(&harness);
+    harness_propose(&harness, "x");
+    harness_propose(&harness, "y");
+    quorum_transfer(harness.quorum, harness_answer, &harness);
+    assert_int_equal(quorum_propose(harness.quorum, span_text("z"), &index), ERR_NOT_LEADER);
+    harness_end_jobs(&harness);
+    harness_append_result(&harness, 2, 2, 0, 3);
+    assert_int_equal(harness_count(&harness, QUORUM_TIMEOUT_NOW), 0); /* it would refuse */
+    harness_append_result(&harness, 2, 2, 0, 4);
+    assert_int_equal(harness_only(&harness, QUORUM_TIMEOUT_NOW)->timeout_now.last_index, 4);
+    harness_done(&harness);
+}
+
 static void test_transfer_that_nobody_takes(void **state)
 {
     (void)state;
@@ -469,6 +487,7 @@ int main(void)
         cmocka_unit_test(test_stop_answers_what_is_open),
         cmocka_unit_test(test_restart_in_the_middle),
         cmocka_unit_test(test_transfer),
+        cmocka_unit_test(test_transfer_waits_for_what_is_in_flight),
         cmocka_unit_test(test_transfer_that_nobody_takes),
         cmocka_unit_test(test_leader_hands_over_instead_of_removing_itself),
         cmocka_unit_test(test_alone_keeps_its_term_until_somebody_joins),
