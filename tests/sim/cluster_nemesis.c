@@ -37,7 +37,6 @@ static void on_restart(struct loop_timer *event)
     if (machine->state == SIM_NODE_DEAD && target->wants_disk) {
         target->wants_disk = false;
         sim_node_replace_disk(machine);
-        target->node->directory = UUID_ZERO;
         cluster_nemesis_repair_disk(target);
     }
     if (machine->state == SIM_NODE_DEAD) {

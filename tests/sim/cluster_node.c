@@ -208,10 +208,13 @@ static void on_reap(struct loop_timer *event)
         return; /* killed meanwhile */
     }
     node->cluster->counts.orderly_stops++;
+    char blocks[256];
+    sim_mem_describe(&machine->memory, blocks, sizeof(blocks));
     size_t leaked_count = sim_node_reap(machine);
     if (leaked_count != 0) {
-        cluster_verdict_violation(&node->cluster->verdict, "the orderly end of %s leaks %zu blocks, files or sockets",
-                                  node->plan->name, leaked_count);
+        cluster_verdict_violation(&node->cluster->verdict,
+                                  "the orderly end of %s leaks %zu blocks, files or sockets (memory: %s)",
+                                  node->plan->name, leaked_count, blocks);
     }
 }
 

@@ -3,6 +3,7 @@
 #include "common/mem.h"
 #include "tests/support/plain_mem.h"
 
+#include <dlfcn.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,8 +16,8 @@ struct sim_mem_block {
     struct sim_mem_block *prev;
     struct sim_mem_block *next;
     size_t bytes;
-    uint64_t magic; /* tells a pointer that never came from here */
-    uint64_t padding;
+    uint64_t magic;     /* tells a pointer that never came from here */
+    const void *caller; /* who asked for it; for people */
 };
 _Static_assert(sizeof(struct sim_mem_block) % 16 == 0, "blocks are aligned for any type");
 
@@ -59,31 +60,55 @@ void sim_mem_free_all(struct sim_mem_owner *owner)
     }
 }
 
-void *mem_zalloc(size_t bytes)
+static void *block_new(size_t bytes, const void *caller)
 {
     CHECK(bytes <= SIZE_MAX - sizeof(struct sim_mem_block));
     struct sim_mem_block *block = (struct sim_mem_block *)plain_zalloc(sizeof(*block) + bytes);
+    block->caller = caller;
     block_add(block, sim_mem_current, bytes);
     return block + 1;
+}
+
+void sim_mem_describe(const struct sim_mem_owner *owner, char *ret_text, size_t bytes_max)
+{
+    size_t bytes = 0;
+    const struct sim_mem_block *block = NULL;
+    ret_text[0] = '\0';
+    DL_FOREACH (owner->blocks, block) {
+        Dl_info info = {0};
+        (void)dladdr(block->caller, &info);
+        if (bytes < bytes_max) {
+            bytes +=
+                (size_t)snprintf(ret_text + bytes, bytes_max - bytes, "%s%zu bytes by 0x%zx", bytes == 0 ? "" : ", ",
+                                 block->bytes, (size_t)((const char *)block->caller - (const char *)info.dli_fbase));
+        }
+    }
+}
+
+void *mem_zalloc(size_t bytes)
+{
+    return block_new(bytes, __builtin_return_address(0));
 }
 
 /* Zeroed, so that a run never depends on what memory held before: determinism comes first here. */
 void *mem_alloc(size_t bytes)
 {
-    return mem_zalloc(bytes);
+    return block_new(bytes, __builtin_return_address(0));
 }
 
 void *mem_array(size_t count, size_t item_bytes)
 {
     size_t bytes = 0;
     CHECK(!__builtin_mul_overflow(count, item_bytes, &bytes));
-    return mem_zalloc(bytes);
+    return block_new(bytes, __builtin_return_address(0));
 }
 
 void *mem_grow(void *memory, size_t count, size_t item_bytes)
 {
     if (memory == NULL) {
-        return mem_array(count, item_bytes);
+        size_t first_bytes = 0;
+        CHECK(!__builtin_mul_overflow(count, item_bytes, &first_bytes));
+        return block_new(first_bytes, __builtin_return_address(0));
     }
     size_t bytes = 0;
     CHECK(!__builtin_mul_overflow(count, item_bytes, &bytes));
@@ -102,7 +127,7 @@ void *mem_grow(void *memory, size_t count, size_t item_bytes)
 char *mem_strdup(const char *text)
 {
     size_t bytes = strlen(text) + 1;
-    return (char *)memcpy(mem_zalloc(bytes), text, bytes);
+    return (char *)memcpy(block_new(bytes, __builtin_return_address(0)), text, bytes);
 }
 
 char *mem_format(const char *format, ...)
@@ -112,7 +137,7 @@ char *mem_format(const char *format, ...)
     int count = vsnprintf(NULL, 0, format, args);
     va_end(args);
     CHECK(count >= 0);
-    char *text = (char *)mem_zalloc((size_t)count + 1);
+    char *text = (char *)block_new((size_t)count + 1, __builtin_return_address(0));
     va_start(args, format);
     (void)vsnprintf(text, (size_t)count + 1, format, args);
     va_end(args);

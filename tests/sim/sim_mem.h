@@ -21,6 +21,8 @@ struct sim_mem_owner {
 
 /* Whose memory is allocated from now on; NULL: the test's. Returns who it was before. */
 struct sim_mem_owner *sim_mem_enter(struct sim_mem_owner *owner);
+/* What there is and where it was asked for (places in the program, for addr2line), for people. */
+void sim_mem_describe(const struct sim_mem_owner *owner, char *ret_text, size_t bytes_max);
 /* Frees every block of the owner. */
 void sim_mem_free_all(struct sim_mem_owner *owner);
 
