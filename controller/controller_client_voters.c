@@ -68,13 +68,14 @@ static enum err parse_voter(struct span text, struct controller_voter *ret_voter
     return controller_address_parse(span_sub(text, start, text.bytes - start), ret_voter->host, &ret_voter->port);
 }
 
-/* The next item of the list without blanks around it; moves *list behind it. */
-static struct span next_item(struct span *list)
+/* The next item of the list without blanks around it; moves *list behind it. *ret_has_more: a comma follows. */
+static struct span next_item(struct span *list, bool *ret_has_more)
 {
-    const uint8_t *comma = (const uint8_t *)memchr(list->data, ',', list->bytes);
+    const uint8_t *comma = list->bytes == 0 ? NULL : (const uint8_t *)memchr(list->data, ',', list->bytes);
     size_t bytes = comma == NULL ? list->bytes : (size_t)(comma - list->data);
     struct span item = span_sub(*list, 0, bytes);
     size_t used = comma == NULL ? bytes : bytes + 1;
+    *ret_has_more = comma != NULL;
     *list = span_sub(*list, used, list->bytes - used);
     while (item.bytes > 0 && item.data[0] == ' ') {
         item = span_sub(item, 1, item.bytes - 1);
@@ -91,11 +92,12 @@ enum err controller_voters_parse(struct span text, struct controller_voter *ret_
     struct controller_voter voters[CONTROLLER_VOTERS_MAX];
     uint32_t count = 0;
     struct span list = text;
+    bool has_more = false;
     if (text.bytes == 0) {
         return refuse(ret_problem, "controller.quorum.voters is empty; it must be id@host:port,...");
     }
     do {
-        struct span item = next_item(&list);
+        struct span item = next_item(&list, &has_more);
         if (count == CONTROLLER_VOTERS_MAX) {
             return refuse(ret_problem, "controller.quorum.voters names more than %d voters", CONTROLLER_VOTERS_MAX);
         }
@@ -115,7 +117,7 @@ enum err controller_voters_parse(struct span text, struct controller_voter *ret_
             }
         }
         count++;
-    } while (list.bytes > 0);
+    } while (has_more);
     memcpy(ret_voters, voters, count * sizeof(voters[0]));
     *ret_count = count;
     return ERR_OK;
