@@ -143,7 +143,7 @@ void quorum_add_voter(struct quorum *quorum, uint64_t raft_id, const char *addre
 void quorum_remove_voter(struct quorum *quorum, uint64_t raft_id, quorum_change_fn done, void *ctx);
 /* Hands leadership to a voter that has the whole log, for an orderly stop; proposals are refused from now on (ERR_NOT_LEADER), until it is
  * done or given up. ERR_NOT_LEADER; ERR_NOT_FOUND: nobody else votes; ERR_BUSY;
- * ERR_TIMEOUT: nobody had everything, or took over, within an election timeout. */
+ * ERR_TIMEOUT: nobody had everything and took over within two election timeouts. */
 void quorum_transfer(struct quorum *quorum, quorum_change_fn done, void *ctx);
 
 /* Lets the write under way end, makes the log's marks durable, then on_stopped. Nothing is committed any more. */

@@ -74,6 +74,7 @@ enum err quorum_open(struct env *env, const struct quorum_options *options, cons
     bytebuf_init(&quorum->out_header, QUORUM_FRAME_BYTES_MAX);
     bytebuf_init(&quorum->out_body, QUORUM_FRAME_BYTES_MAX);
     quorum->timer.fire = quorum_on_timer;
+    quorum->handover_timer.fire = quorum_on_handover_timer;
     CHECK(strlen(address) > 0 && strlen(address) < QUORUM_ADDRESS_BYTES_MAX && identity->raft_id != 0);
     enum err err = quorum_log_open(env->fs, options->directory, options->segment_bytes, &quorum->log, &quorum->loaded,
                                    ret_problem);

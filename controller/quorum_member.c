@@ -10,6 +10,9 @@
 #include "common/mem.h"
 #include "controller/quorum_private.h"
 
+#define HANDOVER_ELECTIONS                                                                                             \
+    2u /* election timeouts: one to wait for somebody who has everything, one for it to take over */
+
 /* ---- answers: never from inside of the call that asked ---- */
 
 struct answer {
@@ -44,6 +47,7 @@ static void finish_handover(struct quorum *quorum, enum err err)
 {
     struct quorum_handover handover = quorum->handover;
     quorum->handover = (struct quorum_handover){0};
+    loop_timer_cancel(quorum->loop, &quorum->handover_timer);
     give_answer(quorum, handover.done, handover.ctx, err);
 }
 
@@ -255,9 +259,6 @@ static void go_on_waiting(struct quorum *quorum)
     bool has_all = successor_id != 0 && raft_match_index(&quorum->raft, successor_id, &match_index) == 0 &&
                    match_index == raft_last_index(&quorum->raft);
     if (!has_all) {
-        if (loop_now_us(quorum->loop) >= quorum->handover.deadline_us) {
-            finish_handover(quorum, ERR_TIMEOUT);
-        }
         return;
     }
     quorum->handover.is_waiting = false;
@@ -274,13 +275,10 @@ static enum err begin_handover(struct quorum *quorum, enum err answer, quorum_ch
     if (choose_successor(quorum) == 0) {
         return ERR_NOT_FOUND;
     }
-    uint64_t wait_us = (uint64_t)quorum->options.election_timeout_ms * US_PER_MS;
-    quorum->handover = (struct quorum_handover){.is_active = true,
-                                                .is_waiting = true,
-                                                .deadline_us = loop_now_us(quorum->loop) + wait_us,
-                                                .answer = answer,
-                                                .done = done,
-                                                .ctx = ctx};
+    uint64_t wait_us = HANDOVER_ELECTIONS * (uint64_t)quorum->options.election_timeout_ms * US_PER_MS;
+    quorum->handover =
+        (struct quorum_handover){.is_active = true, .is_waiting = true, .answer = answer, .done = done, .ctx = ctx};
+    loop_timer_set(quorum->loop, &quorum->handover_timer, loop_now_us(quorum->loop) + wait_us);
     go_on_waiting(quorum);
     return ERR_OK;
 }
@@ -335,6 +333,13 @@ static void check_handover(struct quorum *quorum)
     } else if (!is_leader && quorum->told_leader_id != 0 && quorum->told_leader_id != quorum->raft.id) {
         finish_handover(quorum, quorum->handover.answer);
     }
+}
+
+/* Also when leadership was lost and nobody else is known to have it: a quorum of which the majority is gone has no successor. */
+void quorum_on_handover_timer(struct loop_timer *timer)
+{
+    struct quorum *quorum = CONTAINER_OF(timer, struct quorum, handover_timer);
+    finish_handover(quorum, ERR_TIMEOUT);
 }
 
 /* ---- both ---- */

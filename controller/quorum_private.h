@@ -72,7 +72,6 @@ struct quorum_change {
 struct quorum_handover {
     bool is_active;
     bool is_waiting; /* until somebody has everything; nothing is proposed meanwhile */
-    uint64_t deadline_us;
     enum err answer; /* when it was done */
     quorum_change_fn done;
     void *ctx;
@@ -140,6 +139,7 @@ struct quorum {
 
     struct quorum_change change;
     struct quorum_handover handover;
+    struct loop_timer handover_timer; /* ends it, whatever becomes of the leader and its successor */
 
     uint64_t truncate_count;
     uint64_t install_count;
@@ -229,6 +229,7 @@ void quorum_snapshot_release(struct quorum *quorum);
 void quorum_member_applied(struct quorum *quorum, const struct quorum_entry *entry);
 /* Goes on with a change or transfer, after each update. */
 void quorum_member_check(struct quorum *quorum);
+void quorum_on_handover_timer(struct loop_timer *timer);
 /* Ends what is under way. */
 void quorum_member_stop(struct quorum *quorum, enum err err);
 

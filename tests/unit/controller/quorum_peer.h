@@ -93,4 +93,50 @@ static inline void harness_answer(void *ctx, enum err err)
     harness->answer = err;
 }
 
+static inline uint64_t harness_term(const struct harness *harness)
+{
+    return raft_current_term(&harness->quorum->raft);
+}
+
+static inline enum err harness_take_answer(struct harness *harness)
+{
+    harness_run_deferred(harness);
+    assert_int_equal(harness->answer_count, 1);
+    harness->answer_count = 0;
+    return harness->answer;
+}
+
+static inline uint64_t harness_last_index(const struct harness *harness)
+{
+    return quorum_tail_end(&harness->quorum->tail) - 1;
+}
+
+static inline enum quorum_role harness_role(const struct harness *harness, uint64_t raft_id, bool *ret_is_member)
+{
+    struct quorum_member members[QUORUM_MEMBERS_MAX];
+    uint32_t count = quorum_configuration_members(&harness->quorum->raft.configuration, members);
+    *ret_is_member = false;
+    for (uint32_t i = 0; i < count; i++) {
+        if (members[i].raft_id == raft_id) {
+            *ret_is_member = true;
+            return members[i].role;
+        }
+    }
+    return QUORUM_SPARE;
+}
+
+static inline void harness_add(struct harness *harness, uint64_t raft_id)
+{
+    char address[32];
+    harness_address(raft_id, address);
+    quorum_add_voter(harness->quorum, raft_id, address, harness_answer, harness);
+}
+
+static inline void harness_assert_role(const struct harness *harness, uint64_t raft_id, enum quorum_role role)
+{
+    bool is_member = false;
+    assert_int_equal(harness_role(harness, raft_id, &is_member), role);
+    assert_true(is_member);
+}
+
 #endif
