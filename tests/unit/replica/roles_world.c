@@ -1,6 +1,7 @@
 #include "tests/unit/replica/roles_world.h"
 
 #include "broker/replica/place_claims.h"
+#include "broker/storage/remove_tree.h"
 #include "common/mem.h"
 #include "common/seam/clock.h"
 #include "tests/unit/storage/log_harness.h"
@@ -137,6 +138,20 @@ int world_set_up(void **state)
     return 0;
 }
 
+/* Two levels: the log directory and its partitions. */
+static void remove_dirs(struct fs *fs, const char *path)
+{
+    struct name_list names;
+    assert_int_equal(name_list_read(fs, path, &names), ERR_OK);
+    for (size_t i = 0; i < names.count; i++) {
+        char *inner = mem_format("%s/%s", path, names.names[i]);
+        (void)!remove_tree(fs, inner); /* a file goes with the rest */
+        mem_free(inner);
+    }
+    name_list_done(&names);
+    assert_int_equal(remove_tree(fs, path), ERR_OK);
+}
+
 int world_tear_down(void **state)
 {
     struct roles_world *world = *state;
@@ -149,10 +164,8 @@ int world_tear_down(void **state)
     state_done(&world->meta);
     log_dir_close(world->dirs.dirs[0]);
     runtime_loop_free(world->posix->env.runtime, world->worker.loop);
+    remove_dirs(world->posix->env.fs, world->dir_path);
     posix_env_free(world->posix);
-    char *command = mem_format("rm -rf '%s'", world->dir_path);
-    assert_int_equal(system(command), 0);
-    mem_free(command);
     mem_free(world);
     return 0;
 }

@@ -2,6 +2,7 @@
  */
 #include "broker/replica/log_dirs.h"
 #include "broker/replica/partition_set.h"
+#include "broker/storage/remove_tree.h"
 #include "broker/worker.h"
 #include "common/mem.h"
 #include "common/posix/posix_env.h"
@@ -169,6 +170,20 @@ static int set_up(void **state)
     return 0;
 }
 
+/* Two levels: the log directory and its partitions. */
+static void remove_dirs(struct fs *fs, const char *path)
+{
+    struct name_list names;
+    assert_int_equal(name_list_read(fs, path, &names), ERR_OK);
+    for (size_t i = 0; i < names.count; i++) {
+        char *inner = mem_format("%s/%s", path, names.names[i]);
+        (void)!remove_tree(fs, inner); /* a file goes with the rest */
+        mem_free(inner);
+    }
+    name_list_done(&names);
+    assert_int_equal(remove_tree(fs, path), ERR_OK);
+}
+
 static int tear_down(void **state)
 {
     struct world *world = *state;
@@ -183,10 +198,8 @@ static int tear_down(void **state)
     partition_set_free(world->set);
     log_dir_close(world->dirs.dirs[0]);
     runtime_loop_free(world->posix->env.runtime, world->worker.loop);
+    remove_dirs(world->posix->env.fs, world->dir_path);
     posix_env_free(world->posix);
-    char *command = mem_format("rm -rf '%s'", world->dir_path);
-    assert_int_equal(system(command), 0);
-    mem_free(command);
     mem_free(world);
     return 0;
 }
