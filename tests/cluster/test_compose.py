@@ -105,7 +105,8 @@ def compose():
     cluster = Compose()
     is_good = False
     try:
-        cluster("up", "-d", "--build", seconds=1800)
+        cluster("build", "controller-1", seconds=1800)  # once: all services have the same image
+        cluster("up", "-d", "--no-build", seconds=120)
         cluster.wait_healthy()
         yield cluster
         is_good = True
