@@ -16,7 +16,8 @@ static struct decision_result decide_one(struct api_call *call, const struct upd
     struct decision_result outcome = {0};
     const feature_update *update = &request->feature_updates[index];
     /* Controllers that tell no level are of the first. */
-    uint32_t level_max = call->quorum == NULL ? IMAGE_LEVEL_MIN : call->quorum->level_max;
+    uint32_t level_max =
+        call->quorum == NULL || call->quorum->level_max == 0 ? IMAGE_LEVEL_MIN : call->quorum->level_max;
     if (!span_equal_text(update->feature, LEVEL_FEATURE)) {
         (void)decision_refuse(decision, &outcome, ERROR_INVALID_UPDATE_VERSION,
                               "This cluster has no feature '%.*s' that could be updated; it has " LEVEL_FEATURE ".",
