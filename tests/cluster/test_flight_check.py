@@ -59,6 +59,18 @@ def test_an_unacknowledged_row_may_be_missing_or_there():
     assert not check(sent, acked, read)[0]
 
 
+def test_a_row_acknowledged_without_an_offset_must_be_there_in_its_partition():
+    sent, acked, read = history()
+    partition = acked[11][0]
+    acked[11] = (partition, None)
+    assert not check(sent, acked, read)[0]
+    acked[11] = (1 - partition, None)
+    assert check(sent, acked, read)[0]["wrong offset"] == 1
+    acked[11] = (partition, None)
+    read[partition] = read[partition][:-1]
+    assert check(sent, acked, read)[0]["lost"] == 1
+
+
 @pytest.mark.parametrize("kind", ["lost", "duplicate", "wrong offset", "order", "offset gap", "offset goes back", "changed", "not ours",
                                   "key in two partitions"])
 def test_a_planted_anomaly_is_found(kind):
