@@ -161,6 +161,7 @@ int world_tear_down(void **state)
     loop_timer_cancel(world->worker.loop, &world->deadline);
     partition_set_free(world->set);
     place_claims_free(world->places);
+    broker_options_done(&world->options);
     state_done(&world->meta);
     log_dir_close(world->dirs.dirs[0]);
     runtime_loop_free(world->posix->env.runtime, world->worker.loop);

@@ -195,6 +195,7 @@ static int tear_down(void **state)
     await(world, &world->is_done);
     loop_timer_cancel(world->worker.loop, &world->deadline);
     mem_free(world->partition.topic_name);
+    partition_set_stop_watching(world->set);
     partition_set_free(world->set);
     log_dir_close(world->dirs.dirs[0]);
     runtime_loop_free(world->posix->env.runtime, world->worker.loop);
