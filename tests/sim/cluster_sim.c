@@ -17,7 +17,8 @@
 
 #define SEEDS_DEFAULT 4u
 #define SECONDS_DEFAULT 300u
-#define HEAL_US (30u * SIM_SECOND_US) /* L4 */
+#define HEAL_US (30u * SIM_SECOND_US)   /* L4 */
+#define PEOPLE_US (60u * SIM_SECOND_US) /* what people need to admit a controller: they wait for it to ask */
 #define VERIFY_US (60u * SIM_SECOND_US)
 #define REST_US (5u * SIM_SECOND_US)
 #define FAULTS_LEAST 5u
@@ -67,6 +68,10 @@ static bool go(struct run *run, uint64_t duration_us)
     cluster_nemesis_heal(&run->nemesis);
     if (!sim_world_run_until(world, HEAL_US, cluster_world_is_settled, cluster) || cluster_world_is_wrong(cluster)) {
         fail(run, "L4: not whole 30 s after healing");
+        return false;
+    }
+    if (!sim_world_run_until(world, PEOPLE_US, cluster_world_is_manned, cluster) || cluster_world_is_wrong(cluster)) {
+        fail(run, "a controller is not admitted");
         return false;
     }
     cluster_world_verify(cluster);

@@ -168,8 +168,13 @@ static bool are_producers_through(const struct cluster_world *cluster)
 bool cluster_world_is_settled(void *ctx)
 {
     struct cluster_world *cluster = (struct cluster_world *)ctx;
-    return cluster_world_is_wrong(ctx) || (find_not_ready(cluster) == NULL && cluster_meta_is_full(&cluster->meta) &&
-                                           are_producers_through(cluster) && cluster_world_is_quorum_whole(cluster));
+    return cluster_world_is_wrong(ctx) ||
+           (find_not_ready(cluster) == NULL && cluster_meta_is_full(&cluster->meta) && are_producers_through(cluster));
+}
+
+bool cluster_world_is_manned(void *ctx)
+{
+    return cluster_world_is_wrong(ctx) || cluster_world_is_quorum_whole((const struct cluster_world *)ctx);
 }
 
 bool cluster_world_is_verified(void *ctx)

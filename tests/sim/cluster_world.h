@@ -94,6 +94,7 @@ void cluster_node_stop(struct cluster_node *node);
 /* Conditions for sim_world_run_until; ctx: the world. All end at a violation. */
 bool cluster_world_is_wrong(void *ctx);
 bool cluster_world_is_settled(void *ctx); /* all ready, all in sync, all acknowledged */
+bool cluster_world_is_manned(void *ctx);  /* every controller votes, as people have seen it */
 bool cluster_world_is_verified(void *ctx);
 /* Why it is not settled, in words. */
 void cluster_world_describe(const struct cluster_world *cluster, char *ret_text, size_t bytes_max);
