@@ -238,6 +238,7 @@ void partition_truncate(struct partition *partition, int32_t leader_epoch, int64
     fake->cut_done = done;
     fake->cut_ctx = ctx;
     fake->cut_count++;
+    fake->cut_offset = offset;
     if (is_full) {
         partition_log_truncate_fully(partition->log, offset, on_cut, fake);
     } else {

@@ -53,6 +53,7 @@ struct fake_partition {
     unsigned ack_count; /* acknowledgements taken */
     unsigned stale_ack_count;
     unsigned cut_count;
+    int64_t cut_offset; /* of the last */
     unsigned append_count;
 };
 

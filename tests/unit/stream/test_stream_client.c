@@ -128,6 +128,23 @@ static void far_partition_catches_up_apart(void **state)
     stop_all(sim);
 }
 
+/* Short ranges, which are copied, and long ones, which are not, side by side in one frame. */
+static void ranges_of_all_lengths_share_a_frame(void **state)
+{
+    (void)state;
+    struct sim *sim = cluster_new((struct sim_config){.seed = 13, .node_count = 2, .partition_count = 9});
+    elect_all(sim, 1);
+    await_leaders(sim);
+    sim_kill(sim, 2);
+    for (unsigned p = 0; p < 9; p++) {
+        assert_true(sim_append(sim, 1, p, 1, p % 3 == 1 ? 100000 : 500 + p, p));
+    }
+    sim_start(sim, 2);
+    sim_await_agreement(sim, SECONDS(10));
+    assert_int_equal(node_metric(sim_broker(sim, 2), METRIC_REPLICA_RESUBSCRIPTIONS), 0); /* right at once */
+    stop_all(sim);
+}
+
 /* Reads that miss the page cache go through the pool; nothing is lost or doubled by it. */
 static void cold_reads_go_through_the_pool(void **state)
 {
@@ -327,6 +344,7 @@ int main(void)
         cmocka_unit_test(links_follow_the_partitions),
         cmocka_unit_test(lanes_follow_the_leaders_workers),
         cmocka_unit_test(far_partition_catches_up_apart),
+        cmocka_unit_test(ranges_of_all_lengths_share_a_frame),
         cmocka_unit_test(cold_reads_go_through_the_pool),
         cmocka_unit_test(early_follower_asks_again),
         cmocka_unit_test(refused_batch_is_asked_for_again),

@@ -129,6 +129,36 @@ static void old_leader_cuts_its_own_tail(void **state)
     sim_free(sim);
 }
 
+/* A follower's high watermark lags; what it holds above it is committed all the same, and no reason for a cut. */
+static void cut_goes_by_epochs_not_by_high_watermark(void **state)
+{
+    (void)state;
+    struct sim *sim = pair_new(30, 3);
+    sim_elect(sim, 0, 1);
+    await_leader(sim);
+    append(sim, 1, 10, 0);
+    sim_await_agreement(sim, SECONDS(5));
+    assert_int_equal(sim_partition(sim, 2, 0)->base.high_watermark, 0); /* the marks are still waiting for company */
+    for (unsigned a = 0; a < 3; a++) {
+        for (unsigned b = 0; b < a; b++) {
+            sim_fabric_cut(sim->fabric, sim->machines[a].node->host, sim->machines[b].node->host, true);
+        }
+    }
+    sim_elect_silently(sim, 0, 2);
+    sim_tell(sim, 2, 0);
+    await_leader(sim);
+    append(sim, 2, 3, 1000);
+    sim_elect_silently(sim, 0, 3);
+    sim_fabric_heal(sim->fabric);
+    for (int32_t id = 1; id <= 3; id++) {
+        sim_tell(sim, id, 0);
+    }
+    sim_await_agreement(sim, SECONDS(30));
+    assert_int_equal(sim_partition(sim, 2, 0)->cut_count, 1);
+    assert_int_equal(sim_partition(sim, 2, 0)->cut_offset, 10);
+    sim_free(sim);
+}
+
 /* KIP-279: two fast failovers. Node 1 leads epoch 0, node 2 epoch 1, node 1 epoch 2, each with records that nobody else has; then node 3,
  * which has but the first ones. */
 static void fast_failovers_converge(void **state)
@@ -322,6 +352,7 @@ int main(void)
         cmocka_unit_test(follower_gets_the_leaders_bytes),
         cmocka_unit_test(restarted_follower_keeps_what_it_has),
         cmocka_unit_test(old_leader_cuts_its_own_tail),
+        cmocka_unit_test(cut_goes_by_epochs_not_by_high_watermark),
         cmocka_unit_test(fast_failovers_converge),
         cmocka_unit_test(unknown_epochs_take_several_rounds),
         cmocka_unit_test(empty_epoch_is_dropped),
