@@ -26,6 +26,7 @@ struct reader_link {
     struct kafka_request request;
     struct loop_timer timer;
     bool is_fetching;
+    int64_t wanted_offset[CLUSTER_PARTITIONS_MAX]; /* by the fetch under way */
     bool was_verifying; /* when the fetch under way was sent: its answer is of no use behind the turn */
 };
 
@@ -110,9 +111,10 @@ static void take_error(struct cluster_reader *reader, unsigned partition, int16_
     }
 }
 
-static void take_partition(struct cluster_reader *reader, struct span topic,
+static void take_partition(struct reader_link *link, struct span topic,
                            const struct fetch_response_partition_data *data)
 {
+    struct cluster_reader *reader = link->reader;
     unsigned partition =
         cluster_plan_find(reader->options.plan, (const char *)topic.data, topic.bytes, data->partition_index);
     CHECK(partition != UINT_MAX);
@@ -129,6 +131,9 @@ static void take_partition(struct cluster_reader *reader, struct span topic,
                                   "R3: partition %u: what was read below offset %" PRId64 " in epoch %d diverges",
                                   partition, walk->next_offset, walk->last_epoch);
         return;
+    }
+    if (link->wanted_offset[partition] > walk->next_offset) {
+        return; /* the reader went back while this answer was under way from a leader before */
     }
     struct span rest = data->records.bytes;
     struct batch batch;
@@ -158,7 +163,7 @@ static void on_fetched(struct kafka_request *request, struct reader *body)
     CHECK(err == ERR_OK);
     for (size_t i = 0; i < response.responses_count; i++) {
         for (size_t k = 0; k < response.responses[i].partitions_count; k++) {
-            take_partition(reader, response.responses[i].topic, &response.responses[i].partitions[k]);
+            take_partition(link, response.responses[i].topic, &response.responses[i].partitions[k]);
         }
     }
     arena_done(&arena);
@@ -181,6 +186,7 @@ static size_t fill_topic(struct reader_link *link, const struct cluster_plan_top
         partition->partition = (int32_t)i;
         partition->current_leader_epoch = leader.leader_epoch;
         partition->fetch_offset = reader->partitions[index].next_offset;
+        link->wanted_offset[index] = partition->fetch_offset;
         partition->last_fetched_epoch = reader->partitions[index].last_epoch;
         partition->partition_max_bytes =
             reader->is_verifying ? VERIFY_BYTES : 1 + (int32_t)rng_below(reader->env->rng, PARTITION_BYTES_MOST);

@@ -66,12 +66,12 @@ static bool go(struct run *run, uint64_t duration_us)
     cluster_world_end_producers(cluster);
     cluster_world_end_people(cluster);
     cluster_nemesis_heal(&run->nemesis);
-    if (!sim_world_run_until(world, HEAL_US, cluster_world_is_settled, cluster) || cluster_world_is_wrong(cluster)) {
-        fail(run, "L4: not whole 30 s after healing");
-        return false;
-    }
     if (!sim_world_run_until(world, PEOPLE_US, cluster_world_is_manned, cluster) || cluster_world_is_wrong(cluster)) {
         fail(run, "a controller is not admitted");
+        return false;
+    }
+    if (!sim_world_run_until(world, HEAL_US, cluster_world_is_settled, cluster) || cluster_world_is_wrong(cluster)) {
+        fail(run, "L4: not whole 30 s after healing");
         return false;
     }
     cluster_world_verify(cluster);
