@@ -146,6 +146,23 @@ static struct placement_load *choose_one(struct placement *placement, bool is_le
     return best;
 }
 
+/* Followers in another order from round to round: who is next in the order leads when the first is gone, and that must not
+ * always be the same broker. */
+static void rotate_followers(const struct placement *placement, uint32_t replica_count, int32_t *replicas,
+                             struct uuid *directories)
+{
+    uint32_t follower_count = replica_count - 1;
+    uint64_t shift = follower_count < 2 ? 0 : placement->turn / placement->usable_count % follower_count;
+    for (; shift > 0; shift--) {
+        int32_t first = replicas[1];
+        struct uuid directory = directories[1];
+        memmove(&replicas[1], &replicas[2], (follower_count - 1) * sizeof(replicas[0]));
+        memmove(&directories[1], &directories[2], (follower_count - 1) * sizeof(directories[0]));
+        replicas[follower_count] = first;
+        directories[follower_count] = directory;
+    }
+}
+
 void placement_choose(struct placement *placement, uint32_t replica_count, int32_t *ret_replicas,
                       struct uuid *ret_directories)
 {
@@ -163,5 +180,6 @@ void placement_choose(struct placement *placement, uint32_t replica_count, int32
         ret_replicas[i] = load->broker->id;
         ret_directories[i] = take_directory(placement, load);
     }
+    rotate_followers(placement, replica_count, ret_replicas, ret_directories);
     placement->turn++;
 }

@@ -2,7 +2,8 @@
  *
  * Shape:     partition by partition: the first replica (the preferred leader) goes to the broker that leads fewest partitions of
  *            this topic, then fewest of all; further replicas to racks that the partition does not use yet, then to brokers
- *            with fewest replicas of this topic, then fewest of all. Ties go round from a number that was drawn before.
+ *            with fewest replicas of this topic, then fewest of all. Ties go round from a number that was drawn before. The order of the
+ *            followers changes from round to round, so that a dead broker's leaderships spread over the others.
  *            On its broker a replica goes to the online directory with the fewest replicas.
  * Errors:    false when fewer brokers are usable than replicas are asked for: ret_usable_count says how many there are.
  * Ownership: the caller's arrays; working memory from the arena.

@@ -354,6 +354,37 @@ static void test_placement_balance(void **unused)
     }
 }
 
+/* The leaderships of a broker that dies go to all others, not to one. */
+static void test_placement_spreads_successors(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct state state;
+        state_init(&state);
+        for (int32_t id = 1; id <= 3; id++) {
+            state_add_broker(&state, id, "", 1);
+        }
+        struct placement placement;
+        placement_init(&placement, state.image, NULL, seed, &state.arena);
+        uint32_t successors[4][4] = {{0}};
+        for (uint32_t i = 0; i < 60; i++) {
+            int32_t replicas[3];
+            struct uuid directories[3];
+            placement_choose(&placement, 3, replicas, directories);
+            successors[replicas[0]][replicas[1]]++;
+            for (uint32_t j = 0; j < 3; j++) {
+                assert_true(uuid_equal(directories[j], id_of((uint32_t)replicas[j] * 16 + 1)));
+            }
+        }
+        for (int32_t id = 1; id <= 3; id++) {
+            for (int32_t next = 1; next <= 3; next++) {
+                assert_true(id == next || successors[id][next] >= 8); /* of 20 */
+            }
+        }
+        state_done(&state);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,6 +395,7 @@ int main(void)
         cmocka_unit_test(test_restart_may_cost_the_place),
         cmocka_unit_test(test_leaving),
         cmocka_unit_test(test_placement_balance),
+        cmocka_unit_test(test_placement_spreads_successors),
     };
     return cmocka_run_group_tests_name("broker_control", tests, NULL, NULL);
 }
