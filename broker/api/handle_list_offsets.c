@@ -22,6 +22,7 @@ enum list_offsets_time {
     LIST_EARLIEST_PENDING_UPLOAD = -6,
 };
 
+#define LIST_REPLICA_DEBUGGING (-2) /* Kafka's ListOffsetsRequest.DEBUGGING_REPLICA_ID */
 #define LIST_OFFSETS_VERSION_LEADER_EPOCH 4
 #define LIST_OFFSETS_VERSION_NOT_AVAILABLE 5
 
@@ -115,10 +116,22 @@ static bool list_is_settled(const struct partition *partition)
     return epoch_start == LOG_NO_OFFSET || partition->high_watermark >= epoch_start;
 }
 
+/* Whoever looks for faults may ask any replica where its own log ends (Kafka's ReplicaManager.fetchOffset): how far a
+ * follower is behind shows in nothing else. */
+static bool list_is_own_end_asked(const struct list_part *part, const struct partition *partition)
+{
+    return part->list->message->replica_id == LIST_REPLICA_DEBUGGING && part->wish->timestamp == LIST_LATEST &&
+           partition != NULL && (partition->state == PARTITION_LEADER || partition->state == PARTITION_FOLLOWER);
+}
+
 static void list_part_run(struct scatter_part *scatter_part, struct partition *partition)
 {
     struct list_part *part = CONTAINER_OF(scatter_part, struct list_part, part);
     struct request *request = part->list->request;
+    if (list_is_own_end_asked(part, partition)) {
+        list_part_found(part, partition_log_end_offset(partition->log), -1, partition->leader_epoch);
+        return;
+    }
     enum error_code error = partition == NULL ? ERROR_NOT_LEADER_OR_FOLLOWER
                                               : partition_check_leader(partition, part->wish->current_leader_epoch);
     if (error != ERROR_NONE) {

@@ -38,21 +38,20 @@ def read(bootstrap, topic, partitions, count, seconds):
                       "p99_ms": percentile(delays, 0.99) / 1e6 if delays else None}))
 
 
-def send(bootstrap, topic, partitions, rate, seconds, settings):
-    """`rate` records a second, spread over the partitions, in ticks of a millisecond; the number sent."""
+def send(bootstrap, topic, partitions, rate, count, settings):
+    """`rate` records a second, spread over the partitions, in ticks of a millisecond."""
     producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 0, "queue.buffering.max.messages": 1_000_000,
                          "queue.buffering.max.kbytes": 2_000_000, "log_level": 0, **settings})
     padding, number, started = b"x" * (RECORD_BYTES - 8), 0, time.monotonic()
     pause = threading.Event()
-    while (now := time.monotonic()) - started < seconds:
-        due = int((now - started) * rate) + 1
+    while number < count:
+        due = min(count, int((time.monotonic() - started) * rate) + 1)
         while number < due:
             producer.produce(topic, struct.pack(">q", time.monotonic_ns()) + padding, partition=number % partitions)
             number += 1
         producer.poll(0)
         pause.wait(TICK_SECONDS)
     producer.flush(DRAIN_SECONDS)
-    return number
 
 
 def measure(bootstrap, topic, partitions, rate, seconds, settings=None):
@@ -61,7 +60,7 @@ def measure(bootstrap, topic, partitions, rate, seconds, settings=None):
     reader = subprocess.Popen([sys.executable, "-B", Path(__file__), bootstrap, topic, str(partitions), str(count), str(seconds + DRAIN_SECONDS)],
                               stdout=subprocess.PIPE, text=True)
     assert reader.stdout.readline() == "ready\n"
-    send(bootstrap, topic, partitions, rate, seconds, settings or {})
+    send(bootstrap, topic, partitions, rate, count, settings or {})
     found = json.loads(reader.stdout.readline())
     reader.wait()
     return found["p50_ms"], found["p99_ms"], found["count"] / count

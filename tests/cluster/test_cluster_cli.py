@@ -6,9 +6,13 @@ import subprocess
 import pytest
 
 from cluster import program
+from kafka_wire import Connection
 from replicated import Cluster
 from topics import create
 from waiting import stretched, wait_until
+from wire_calls import DEBUGGING, ask_end
+
+NOT_LEADER_OR_FOLLOWER = 6
 
 
 class Cli:
@@ -81,6 +85,17 @@ def test_a_dead_broker_is_told_with_all_that_it_misses(cluster, cli):
         cluster.launch(3)
     cluster.wait_isr_full("missed", "healthy")
     assert "behind" not in cli.status()
+
+
+def test_every_replica_tells_how_far_it_is(cluster, cli):
+    """What the lag is made of: with Kafka's debugging replica id any replica answers, for its own log; consumers get the leader's only."""
+    create(cluster, "far", 1)
+    cli.run("produce", "far", stdin=b"one\ntwo\nthree\n")
+    leader = cluster.describe("far")[0].leader
+    for node in cluster.brokers:
+        with Connection(node.bootstrap) as raw:
+            wait_until(lambda: ask_end(raw, "far", 0, DEBUGGING) == (0, 3), 10, f"three records at broker {node.id}")  # noqa: B023
+            assert ask_end(raw, "far", 0) == ((0, 3) if node.id == leader else (NOT_LEADER_OR_FOLLOWER, -1))
 
 
 def test_preferred_leaders_are_elected(cluster, cli):

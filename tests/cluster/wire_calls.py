@@ -1,12 +1,14 @@
 """The few calls that tests of a whole cluster make often, by hand: no Kafka jars, no client library that retries or hides anything.
 
-Metadata (v8): leaders, epochs, ISRs as one broker sees them. DescribeQuorum (v1): leader, term, voters. Produce (v7): one answer for one request.
+Metadata (v8): leaders, epochs, ISRs as one broker sees them. DescribeQuorum (v1): leader, term, voters. Produce (v7): one answer for
+one request. ListOffsets (v1): where a log ends.
 """
 import struct
 from dataclasses import dataclass, field
 
-PRODUCE, METADATA, DESCRIBE_QUORUM = 0, 3, 55
+PRODUCE, LIST_OFFSETS, METADATA, DESCRIBE_QUORUM = 0, 2, 3, 55
 ACKS_ALL = -1
+CONSUMER, DEBUGGING = -1, -2  # replica ids of those who are none
 
 
 class Cursor:
@@ -137,3 +139,15 @@ def receive_produce(connection):
     assert answer.take("i") == 1
     _index, error, base_offset = answer.take("ihq")
     return error, base_offset
+
+
+def ask_end(connection, topic, partition, replica_id=CONSUMER):
+    """(error code, offset) of ListOffsets (v1) for the latest offset."""
+    body = struct.pack(">ii", replica_id, 1) + text(topic) + struct.pack(">iiq", 1, partition, -1)
+    connection.send_frame(connection.header(LIST_OFFSETS, 1, False) + body)
+    answer = Cursor(connection.receive_frame())
+    assert answer.take("i") == 1
+    answer.text()
+    assert answer.take("i") == 1
+    _index, error, _timestamp, offset = answer.take("ihqq")
+    return error, offset
