@@ -111,6 +111,7 @@ struct partition {
     bool
         is_recovering; /* KIP-704: its leader was elected uncleanly, and the metadata does not know yet that it has recovered */
     bool must_delete; /* asked while busy */
+    bool is_damaged;  /* OFFLINE because its log is damaged or gone, not because of the disk */
     bool has_place;   /* `place` is claimed: from the opening until nothing of it is left but this struct */
     struct place_claim place;
     struct partition_opening *opening; /* while the place is waited for */

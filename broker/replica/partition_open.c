@@ -20,9 +20,12 @@ struct partition_opening {
     struct partition_log_id id;
     struct log_settings settings;
     bool is_made_now;
+    bool may_rebuild;
+    bool is_rebuilt;
     struct partition_log *log;
     enum err err;
     struct option_problem problem;
+    struct option_problem rebuild_reason;
 };
 
 /* No longer what the node waits for before it says that this metadata is applied. */
@@ -240,9 +243,26 @@ static void partition_leave_role(struct partition *partition)
     }
 }
 
+/* Nothing that was promised rests on this replica: it is in neither ISR nor ELR, and comes back into them only by what it acknowledges
+ * itself. Somebody else leads, so there is whom to learn from. */
+static bool partition_may_rebuild(const struct partition *partition, const struct image_partition *metadata)
+{
+    int32_t broker_id = partition->set->options.broker_id;
+    bool is_in_elr = false;
+    for (uint32_t i = 0; i < metadata->elr_count; i++) {
+        is_in_elr = is_in_elr || metadata->elr[i] == broker_id;
+    }
+    return metadata->leader_id >= 0 && metadata->leader_id != broker_id && !is_in_elr &&
+           !image_partition_in_isr(metadata, broker_id);
+}
+
 void partition_follow_metadata(struct partition *partition, const struct image_partition *metadata)
 {
     partition_set_membership(partition, metadata);
+    if (partition->state == PARTITION_OFFLINE && partition->is_damaged && partition_may_rebuild(partition, metadata)) {
+        partition_close(partition); /* and open it once more (partition_set_forget), which rebuilds it */
+        return;
+    }
     if (partition->log == NULL || partition->state == PARTITION_OFFLINE || partition->state == PARTITION_CLOSING) {
         return;
     }
@@ -271,22 +291,31 @@ static bool partition_opening_is_lost(struct partition_opening *opening)
     return true;
 }
 
-/* The place is claimed: what lies there under another topic id belongs to no partition of this process. */
+/* The place is claimed: what lies there under another topic id belongs to no partition of this process. A damaged log is set aside for
+ * whoever wants to look at it, and the replica begins anew, if that is safe (R10). */
 static void partition_opening_work(struct loop_job *job)
 {
     struct partition_opening *opening = CONTAINER_OF(job, struct partition_opening, job);
     opening->err = partition_log_open(opening->dir, &opening->id, &opening->settings, &opening->log, &opening->problem);
-    if (opening->err == ERR_STALE) {
-        /* Left behind by a stop or a crash before its removal: set aside, never overwritten. */
+    bool is_damaged = opening->err == ERR_CORRUPT;
+    if (opening->err == ERR_STALE || (is_damaged && opening->may_rebuild)) {
+        /* Another topic's: left behind by a stop or a crash before its removal. Set aside, never overwritten. */
         opening->err = log_dir_mark_stray(opening->dir, opening->id.topic, opening->id.partition_index);
         if (opening->err != ERR_OK) {
             return; /* the problem is partition_log_open's */
         }
+        opening->is_rebuilt = is_damaged;
     } else if (opening->err != ERR_NOT_FOUND) {
         return;
     } else if (partition_opening_is_lost(opening)) {
+        opening->is_rebuilt = opening->may_rebuild;
         opening->err = ERR_CORRUPT;
-        return;
+        if (!opening->may_rebuild) {
+            return;
+        }
+    }
+    if (opening->is_rebuilt) {
+        opening->rebuild_reason = opening->problem;
     }
     opening->err =
         partition_log_create(opening->dir, &opening->id, &opening->settings, &opening->log, &opening->problem);
@@ -330,9 +359,15 @@ static void partition_opening_done(struct loop_job *job)
     struct partition *partition = opening->partition;
     struct partition_set *set = partition->set;
     if (opening->err != ERR_OK) {
+        partition->is_damaged = opening->err == ERR_CORRUPT;
         partition_open_failed(partition, &opening->problem);
         partition_opening_blame_disk(set, opening);
     } else {
+        if (opening->is_rebuilt) {
+            log_warn(set->env->logger, "replica", "rebuilt_from_nothing",
+                     "topic=%s partition=%" PRId32 " leader=%" PRId32 " reason=\"%s\"", partition->topic_name,
+                     partition->key.partition_index, partition->leader_id, opening->rebuild_reason.text);
+        }
         partition->log = opening->log;
         struct sync_group *group = set->sync_groups[partition_dir_index(set, opening->dir)];
         partition_log_attach(partition->log, set->worker->loop, &set->files, group, partition);
@@ -385,6 +420,7 @@ void partition_open(struct partition_set *set, const struct image *image, const 
         .topic = opening->topic_name, .partition_index = metadata->partition_index, .topic_id = topic->id};
     opening->settings = partition->settings.log;
     opening->is_made_now = is_made_now;
+    opening->may_rebuild = partition_may_rebuild(partition, metadata);
     opening->job.work = partition_opening_work;
     opening->job.done = partition_opening_done;
     opening->dir = log_dirs_find(set->log_dirs, image_partition_directory(metadata, set->options.broker_id));

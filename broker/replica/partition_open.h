@@ -3,7 +3,8 @@
  * Shape:     partition_open -> the place on disk is claimed (place_claims.h) -> job: partition_log_open or _create -> attach -> FOLLOWER,
  *            or begin the epoch (on disk) -> LEADER.
  *            What arrives while a job holds the partition (a later epoch, a removal, the stop) is done when the job ends.
- * Errors:    a log that can't be opened leaves the partition OFFLINE, with a log line that says what is damaged and what to do.
+ * Errors:    a log that can't be opened leaves the partition OFFLINE, with a log line that says what is damaged and what to do. A damaged
+ *            one is set aside and learnt again from the leader as soon as the replica is in neither ISR nor ELR.
  * Threads:   the owner worker; the job touches only what it owns.
  * Source:    design.md 7, 8; correctness.md 4 traps 1, 16, 17.
  */

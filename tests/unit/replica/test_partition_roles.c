@@ -367,6 +367,38 @@ static void moved_away_and_back(void **state)
     world_append_done(&one);
 }
 
+static bool is_offline(struct roles_world *world)
+{
+    const struct partition *partition = world_partition(world);
+    return partition != NULL && partition->state == PARTITION_OFFLINE;
+}
+
+/* A damaged log of a replica that counts for nothing (in neither ISR nor ELR) is set aside and learnt again from the leader; one that counts
+ * stays as it is until the metadata has taken it out (R10). */
+static void damaged_replica_begins_anew(void **state)
+{
+    struct roles_world *world = *state;
+    world_create(world, 2);
+    world_await(world, world_is_follower);
+    assert_int_equal(world_receive(world, 0, 0, 3, 3), ERR_OK);
+    world_await(world, world_is_counted);
+    char *path = mem_format("%s/t-0/partition.metadata", world->dir_path);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs("not what it was", file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    mem_free(path);
+    partition_close(world_partition(world)); /* opened again at once: the metadata wants it */
+    world_await(world, is_offline);
+    assert_true(world_partition(world)->is_damaged);
+    assert_int_equal(world->unfollow_count, 1);
+    world_change(world, 2, false, (const int32_t[]){2, 3, 0});
+    world_await(world, world_is_follower);
+    assert_int_equal(world->follow_count, 2);
+    assert_int_equal(partition_log_end_offset(world_partition(world)->log), 0);
+    assert_int_equal(world_receive(world, 0, 0, 3, 3), ERR_OK);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
 
 int main(void)
@@ -386,6 +418,7 @@ int main(void)
         TEST(replica_leaves_when_it_lags),
         TEST(acknowledgement_waits_for_the_metadata),
         TEST(moved_away_and_back),
+        TEST(damaged_replica_begins_anew),
     };
     return cmocka_run_group_tests_name("partition_roles", tests, NULL, NULL);
 }
