@@ -284,7 +284,8 @@ void node_append(struct stream_node *node, unsigned index, int32_t record_count,
 uint64_t node_digest(struct stream_node *node, unsigned index, int64_t from, int64_t end)
 {
     struct partition_log *log = node_log(node, index);
-    uint8_t *room = mem_alloc(NODE_READ_BYTES * 32);
+    uint8_t *room = NULL;
+    size_t room_bytes = 0;
     uint32_t crc = 0;
     while (from < end) {
         struct log_read_request request = {
@@ -293,7 +294,11 @@ uint64_t node_digest(struct stream_node *node, unsigned index, int64_t from, int
         size_t read_bytes = 0;
         CHECK(log_read_plan(log, &request, &read) == ERR_OK);
         CHECK(log_read_run(&read) == ERR_OK);
-        CHECK(read.slice.bytes > 0 && read.slice.bytes <= NODE_READ_BYTES * 32);
+        CHECK(read.slice.bytes > 0);
+        if (read.slice.bytes > room_bytes) {
+            room_bytes = read.slice.bytes;
+            room = mem_grow(room, room_bytes, 1);
+        }
         CHECK(file_pread(read.slice.file, room, read.slice.bytes, read.slice.pos, &read_bytes) == ERR_OK);
         CHECK(read_bytes == read.slice.bytes);
         crc = crc32c(crc, span_make(room, read_bytes));

@@ -57,7 +57,8 @@ struct sim *sim_new(const struct sim_config *config)
 {
     struct sim *sim = PLAIN_NEW(struct sim);
     sim->config = *config;
-    sim_world_init(&sim->world, config->seed, 8u << 20);
+    sim_world_init(&sim->world, config->seed, 1u << 20);
+    sim->world.trace.is_compact = true;
     sim->fabric = sim_fabric_new(&sim->world);
     for (unsigned p = 0; p < PARTITIONS_MAX; p++) {
         sim->epochs[p] = -1;

@@ -10,7 +10,7 @@
 
 #define NODES 3u
 #define PARTITIONS 4u
-#define CASES 60u
+#define CASES 40u
 #define ACTIONS 120u
 #define SECONDS(n) ((n) * (uint64_t)SIM_SECOND_US)
 
@@ -136,7 +136,8 @@ static void act_once(struct history *history)
     }
 }
 
-static void run_case(uint64_t seed, enum log_durability durability)
+/* Returns how often a log was cut in the last processes. */
+static unsigned run_case(uint64_t seed, enum log_durability durability)
 {
     struct sim_config config = {.seed = seed,
                                 .node_count = NODES,
@@ -178,10 +179,15 @@ static void run_case(uint64_t seed, enum log_durability durability)
             assert_int_equal(fake->base.high_watermark, partition_log_end_offset(fake->base.log));
         }
     }
+    unsigned cut_count = 0;
     for (int32_t id = 1; id <= (int32_t)NODES; id++) {
+        for (unsigned p = 0; p < PARTITIONS; p++) {
+            cut_count += sim_partition(sim, id, p)->cut_count;
+        }
         sim_stop(sim, id);
     }
     sim_free(sim);
+    return cut_count;
 }
 
 static void run_cases(enum log_durability durability)
@@ -189,12 +195,14 @@ static void run_cases(enum log_durability durability)
     struct prop prop;
     prop_init(&prop, "stream_prop", 11);
     uint64_t count = prop_runs(CASES);
+    unsigned cut_count = 0;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t seed = i == 0 ? prop.seed : prop_u64(&prop);
         printf("# case %llu seed=%llu\n", (unsigned long long)i, (unsigned long long)seed);
         fflush(stdout);
-        run_case(seed, durability);
+        cut_count += run_case(seed, durability);
     }
+    assert_true(cut_count > count); /* histories did part */
 }
 
 static void replicas_converge_cached(void **state)
