@@ -84,6 +84,7 @@ static void stream_pack_rest(struct stream_packing *packing, struct stream_sub *
         file_unref(sub->rest_file);
         sub->rest_file = NULL;
         sub->next_offset = sub->rest_next_offset;
+        part->lag_bytes = sub->link->is_catch_up ? stream_sub_lag_bytes(sub) : 0;
     }
 }
 
@@ -112,9 +113,7 @@ static void stream_pack_data(struct stream_packing *packing, struct stream_sub *
     part->first_offset = slice.first_offset;
     stream_packing_add_bytes(packing, slice.file, slice.pos, slice.bytes);
     sub->next_offset = slice.next_offset;
-    if (sub->link->is_catch_up) {
-        part->lag_bytes = stream_sub_lag_bytes(sub);
-    }
+    part->lag_bytes = sub->link->is_catch_up ? stream_sub_lag_bytes(sub) : 0;
 }
 
 /* Everything is sent but perhaps marks. */
