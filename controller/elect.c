@@ -43,7 +43,10 @@ struct elect_choice elect_leader(const struct image_partition *partition, elect_
         choice.leader_id = partition->leader_id;
     }
     if (choice.leader_id == IMAGE_NO_LEADER && allows_unclean) {
-        choice.leader_id = first_of(partition, partition->replicas, partition->replica_count, fitness, ctx);
+        choice.leader_id = first_of(partition, partition->last_known, partition->last_known_count, fitness, ctx);
+        if (choice.leader_id == IMAGE_NO_LEADER) {
+            choice.leader_id = first_of(partition, partition->replicas, partition->replica_count, fitness, ctx);
+        }
         choice.is_unclean = choice.leader_id != IMAGE_NO_LEADER;
     }
     return choice;

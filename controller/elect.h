@@ -2,7 +2,8 @@
  *
  * Shape:     the leader is taken from the ISR; from the ELR only if the ISR is empty (KIP-966): an ELR member holds everything that
  *            was committed when the ISR fell below min.insync.replicas, and nothing was committed since. Never from anywhere
- *            else, unless the topic allows it (unclean.leader.election.enable) and there is no other: then data may be lost.
+ *            else, unless the topic allows it (unclean.leader.election.enable) and there is no other: then data may be lost, and those
+ *            who were in ISR or ELR last come first.
  *            Among equals the first of the replicas, which placement spreads ("preferred leader").
  *            A broker that is leaving is chosen by nobody, but what it leads and nobody else can lead it serves to its end.
  * Threads:   pure.

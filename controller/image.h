@@ -32,7 +32,7 @@
 
 struct image;
 
-/* One partition. Arrays belong to the partition; isr and elr are subsets of replicas, in the order of replicas. */
+/* One partition. Arrays belong to the partition; isr, elr and last_known are subsets of replicas, in the order of replicas. */
 struct image_partition {
     atomic_uint reference_count;
     int32_t partition_index;
@@ -43,10 +43,13 @@ struct image_partition {
     uint32_t replica_count;
     uint32_t isr_count;
     uint32_t elr_count;
+    uint32_t last_known_count;
     const int32_t *replicas;
     const struct uuid *directories; /* of the replicas, same order and count */
     const int32_t *isr;
     const int32_t *elr;
+    const int32_t
+        *last_known; /* while ISR and ELR are empty: who was in them until they lost data; the best that is left */
 };
 
 struct image_topic {

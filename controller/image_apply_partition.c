@@ -30,7 +30,9 @@ static bool is_sound(const struct image_partition *partition)
 {
     if (partition->replica_count == 0 || partition->leader_epoch < 0 || partition->partition_epoch < 0 ||
         !is_ordered_subset(partition->isr, partition->isr_count, partition->replicas, partition->replica_count) ||
-        !is_ordered_subset(partition->elr, partition->elr_count, partition->replicas, partition->replica_count)) {
+        !is_ordered_subset(partition->elr, partition->elr_count, partition->replicas, partition->replica_count) ||
+        !is_ordered_subset(partition->last_known, partition->last_known_count, partition->replicas,
+                           partition->replica_count)) {
         return false;
     }
     for (uint32_t i = 0; i < partition->elr_count; i++) {
@@ -52,7 +54,7 @@ static bool apply_partition(struct apply *apply, struct uuid topic_id, const Met
 {
     struct uuid directories[IMAGE_REPLICAS_MAX];
     if (item->n_replicas > IMAGE_REPLICAS_MAX || item->n_directories != item->n_replicas ||
-        item->n_isr > item->n_replicas || item->n_elr > item->n_replicas ||
+        item->n_isr > item->n_replicas || item->n_elr > item->n_replicas || item->n_last_known > item->n_replicas ||
         item->index >= IMAGE_PARTITIONS_PER_TOPIC_MAX ||
         image_builder_find_partition(apply->builder, topic_id, item->index) != NULL) {
         return false;
@@ -74,10 +76,12 @@ static bool apply_partition(struct apply *apply, struct uuid topic_id, const Met
         .replica_count = (uint32_t)item->n_replicas,
         .isr_count = (uint32_t)item->n_isr,
         .elr_count = (uint32_t)item->n_elr,
+        .last_known_count = (uint32_t)item->n_last_known,
         .replicas = item->replicas,
         .directories = directories,
         .isr = item->isr,
         .elr = item->elr,
+        .last_known = item->last_known,
     };
     if (!is_sound(&fields)) {
         return false;
@@ -112,6 +116,7 @@ static bool apply_partition_change(struct apply *apply, struct uuid topic_id, co
         change->leader_epoch < before->leader_epoch || change->leader_epoch > before->leader_epoch + 1 ||
         (change->leader != before->leader_id && change->leader_epoch == before->leader_epoch) ||
         change->n_isr > before->replica_count || change->n_elr > before->replica_count ||
+        change->n_last_known > before->replica_count ||
         (change->n_directories != 0 && change->n_directories != before->replica_count)) {
         return false;
     }
@@ -132,6 +137,8 @@ static bool apply_partition_change(struct apply *apply, struct uuid topic_id, co
         fields.isr_count = (uint32_t)change->n_isr;
         fields.elr = change->elr;
         fields.elr_count = (uint32_t)change->n_elr;
+        fields.last_known = change->last_known;
+        fields.last_known_count = (uint32_t)change->n_last_known;
     }
     if (!is_sound(&fields)) {
         return false;

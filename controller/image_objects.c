@@ -80,8 +80,8 @@ static struct span tail_put_text(struct tail *tail, struct span text)
 const struct image_partition *image_partition_new(const struct image_partition *fields)
 {
     CHECK(fields->replica_count <= IMAGE_REPLICAS_MAX && fields->isr_count <= fields->replica_count &&
-          fields->elr_count <= fields->replica_count);
-    size_t ids = fields->replica_count + fields->isr_count + fields->elr_count;
+          fields->elr_count <= fields->replica_count && fields->last_known_count <= fields->replica_count);
+    size_t ids = fields->replica_count + fields->isr_count + fields->elr_count + fields->last_known_count;
     struct image_partition *partition = (struct image_partition *)mem_alloc(
         sizeof(*partition) + ids * sizeof(int32_t) + fields->replica_count * sizeof(struct uuid));
     *partition = *fields;
@@ -90,6 +90,8 @@ const struct image_partition *image_partition_new(const struct image_partition *
     partition->replicas = (const int32_t *)tail_put(&tail, fields->replicas, fields->replica_count * sizeof(int32_t));
     partition->isr = (const int32_t *)tail_put(&tail, fields->isr, fields->isr_count * sizeof(int32_t));
     partition->elr = (const int32_t *)tail_put(&tail, fields->elr, fields->elr_count * sizeof(int32_t));
+    partition->last_known =
+        (const int32_t *)tail_put(&tail, fields->last_known, fields->last_known_count * sizeof(int32_t));
     partition->directories =
         (const struct uuid *)tail_put(&tail, fields->directories, fields->replica_count * sizeof(struct uuid));
     return partition;

@@ -151,6 +151,8 @@ void meta_add_partition(struct meta_records *records, struct uuid topic_id, cons
     item->isr = copy_ids(records, partition->isr, partition->isr_count);
     item->n_elr = partition->elr_count;
     item->elr = copy_ids(records, partition->elr, partition->elr_count);
+    item->n_last_known = partition->last_known_count;
+    item->last_known = copy_ids(records, partition->last_known, partition->last_known_count);
 
     Meta__Record *last = open_record(records, META__RECORD__FACT_PARTITIONS);
     if (last == NULL || !is_group_of(last->partitions->topic_id, topic_id)) {
@@ -185,13 +187,17 @@ void meta_add_partition_change(struct meta_records *records, struct uuid topic_i
         item->n_directories = after->replica_count;
         item->directories = copy_uuids(records, after->directories, after->replica_count);
     }
-    item->has_members = !are_ids_equal(before->isr, before->isr_count, after->isr, after->isr_count) ||
-                        !are_ids_equal(before->elr, before->elr_count, after->elr, after->elr_count);
+    item->has_members =
+        !are_ids_equal(before->isr, before->isr_count, after->isr, after->isr_count) ||
+        !are_ids_equal(before->elr, before->elr_count, after->elr, after->elr_count) ||
+        !are_ids_equal(before->last_known, before->last_known_count, after->last_known, after->last_known_count);
     if (item->has_members) {
         item->n_isr = after->isr_count;
         item->isr = copy_ids(records, after->isr, after->isr_count);
         item->n_elr = after->elr_count;
         item->elr = copy_ids(records, after->elr, after->elr_count);
+        item->n_last_known = after->last_known_count;
+        item->last_known = copy_ids(records, after->last_known, after->last_known_count);
     }
     Meta__Record *last = open_record(records, META__RECORD__FACT_PARTITION_CHANGES);
     if (last == NULL || !is_group_of(last->partition_changes->topic_id, topic_id)) {

@@ -27,11 +27,15 @@ void partition_draft_init(struct partition_draft *draft, const struct image_part
     for (uint32_t i = 0; i < before->elr_count; i++) {
         draft->elr[i] = before->elr[i];
     }
+    for (uint32_t i = 0; i < before->last_known_count; i++) {
+        draft->last_known[i] = before->last_known[i];
+    }
     for (uint32_t i = 0; i < before->replica_count; i++) {
         draft->directories[i] = before->directories[i];
     }
     draft->state.isr = draft->isr;
     draft->state.elr = draft->elr;
+    draft->state.last_known = draft->last_known;
     draft->state.directories = draft->directories;
 }
 
@@ -71,6 +75,27 @@ static void settle_elr(struct partition_draft *draft)
         if (was_complete && !is_member(state->isr, state->isr_count, id) &&
             !is_member(draft->lost, draft->lost_count, id)) {
             draft->elr[state->elr_count++] = id;
+        }
+    }
+}
+
+/* The last ones that were in ISR or ELR, when nobody is any more (they all lost data); nobody, while somebody is. */
+static void settle_last_known(struct partition_draft *draft)
+{
+    const struct image_partition *before = draft->before;
+    struct image_partition *state = &draft->state;
+    if (state->isr_count + state->elr_count > 0) {
+        state->last_known_count = 0;
+        return;
+    }
+    if (before->isr_count + before->elr_count == 0) {
+        return; /* it was so before */
+    }
+    state->last_known_count = 0;
+    for (uint32_t i = 0; i < state->replica_count; i++) {
+        int32_t id = state->replicas[i];
+        if (is_member(before->isr, before->isr_count, id) || is_member(before->elr, before->elr_count, id)) {
+            draft->last_known[state->last_known_count++] = id;
         }
     }
 }
@@ -125,6 +150,7 @@ void partition_control_elect(struct partition_draft *draft, elect_fitness_fn fit
                              bool allows_unclean)
 {
     settle_elr(draft);
+    settle_last_known(draft);
     struct elect_choice choice = elect_leader(&draft->state, fitness, ctx, keep, allows_unclean);
     if (choice.is_unclean) {
         draft->is_unclean = true;
@@ -153,11 +179,14 @@ bool partition_draft_commit(struct partition_draft *draft, struct meta_records *
     const struct image_partition *before = draft->before;
     const struct image_partition *after = &draft->state;
     settle_elr(draft); /* also when min.insync.replicas has changed since */
-    bool is_same = before->leader_id == after->leader_id && before->leader_epoch == after->leader_epoch &&
-                   before->is_recovering == after->is_recovering &&
-                   are_members_equal(before->isr, before->isr_count, after->isr, after->isr_count) &&
-                   are_members_equal(before->elr, before->elr_count, after->elr, after->elr_count) &&
-                   memcmp(before->directories, after->directories, before->replica_count * sizeof(struct uuid)) == 0;
+    settle_last_known(draft);
+    bool is_same =
+        before->leader_id == after->leader_id && before->leader_epoch == after->leader_epoch &&
+        before->is_recovering == after->is_recovering &&
+        are_members_equal(before->isr, before->isr_count, after->isr, after->isr_count) &&
+        are_members_equal(before->elr, before->elr_count, after->elr, after->elr_count) &&
+        are_members_equal(before->last_known, before->last_known_count, after->last_known, after->last_known_count) &&
+        memcmp(before->directories, after->directories, before->replica_count * sizeof(struct uuid)) == 0;
     if (is_same) {
         return false;
     }

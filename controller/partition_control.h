@@ -15,13 +15,14 @@
 #include "controller/elect.h"
 
 struct partition_draft {
-    struct image_partition state; /* isr, elr and directories point to the arrays below */
+    struct image_partition state; /* isr, elr, last_known and directories point to the arrays below */
     const struct image_partition *before;
     uint32_t min_isr; /* effective */
     uint32_t lost_count;
     bool is_unclean; /* nobody but the leader counts any more */
     int32_t isr[IMAGE_REPLICAS_MAX];
     int32_t elr[IMAGE_REPLICAS_MAX];
+    int32_t last_known[IMAGE_REPLICAS_MAX];
     int32_t lost[IMAGE_REPLICAS_MAX];
     struct uuid directories[IMAGE_REPLICAS_MAX];
 };

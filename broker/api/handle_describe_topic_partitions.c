@@ -75,7 +75,8 @@ static bool describe_page_partition(struct describe_page *page, const struct ima
     told->isr_nodes_count = partition->isr_count;
     told->eligible_leader_replicas = describe_ids(partition->elr);
     told->eligible_leader_replicas_count = partition->elr_count;
-    told->last_known_elr = CODEC_EMPTY_ARRAY;
+    told->last_known_elr = describe_ids(partition->last_known);
+    told->last_known_elr_count = partition->last_known_count;
     told->offline_replicas = arena_array(&page->request->arena, partition->replica_count, sizeof(int32_t));
     if (told->offline_replicas == NULL) {
         return false;

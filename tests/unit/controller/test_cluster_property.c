@@ -81,6 +81,7 @@ static void check_sets(const struct world *world, const struct image_topic *topi
     if (partition->isr_count >= min_isr_of(world, topic, partition)) {
         assert_int_equal(partition->elr_count, 0);
     }
+    assert_true(partition->last_known_count == 0 || partition->isr_count + partition->elr_count == 0);
     if (partition->leader_id != IMAGE_NO_LEADER) {
         assert_true(image_partition_in_isr(partition, partition->leader_id));
         assert_true(!world->brokers[partition->leader_id].is_running ||

@@ -134,13 +134,16 @@ static void test_power_cut_of_all(void **unused)
         cluster_expect(cluster_partition(&state, "t", 0), is_cached ? IMAGE_NO_LEADER : 3, is_cached ? 0 : 1,
                        is_cached ? 0 : 1);
         if (is_cached) {
+            assert_int_equal(cluster_partition(&state, "t", 0)->last_known_count, 1);
+            assert_int_equal(cluster_partition(&state, "t", 0)->last_known[0], 3);
             struct decision decision = state_decision(&state, 0);
             struct partition_sweep sweep = {.decision = &decision};
             struct decision_result result = {0};
             assert_true(leader_control_elect(&sweep, image_find_topic(state.image, span_text("t")), 0,
                                              LEADER_ELECTION_UNCLEAN, &result));
             cluster_commit(&state);
-            cluster_expect(cluster_partition(&state, "t", 0), 1, 1, 0);
+            cluster_expect(cluster_partition(&state, "t", 0), 3, 1, 0); /* who was in the ISR last */
+            assert_int_equal(cluster_partition(&state, "t", 0)->last_known_count, 0);
             assert_true(cluster_partition(&state, "t", 0)->is_recovering);
         }
         state_done(&state);
