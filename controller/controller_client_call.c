@@ -79,7 +79,10 @@ static bool choose(struct controller_client *client)
     if (client->voter_count == 0) {
         return false;
     }
-    const struct controller_voter *voter = &client->voters[link->voter_index++ % client->voter_count];
+    const struct controller_voter *voter = NULL;
+    for (uint32_t i = 0; i < client->voter_count && (i == 0 || is_missed(client, voter->node_id)); i++) {
+        voter = &client->voters[link->voter_index++ % client->voter_count];
+    }
     link->node_id = voter->node_id;
     link->port = voter->port;
     (void)snprintf(link->host, sizeof(link->host), "%s", voter->host);
@@ -90,6 +93,14 @@ static void try_next(struct controller_client *client)
 {
     drop_link(client);
     retry_soon(client);
+}
+
+/* The one that is dialled is not there, or says nothing. */
+static void give_up(struct controller_client *client)
+{
+    client->call.missed_node_id = client->call.node_id;
+    client->call.missed_us = loop_now_us(home(client));
+    try_next(client);
 }
 
 /* ---- what the link tells ---- */
@@ -126,9 +137,7 @@ static void on_down(void *ctx, enum err err, bool was_up, const char *text)
         log_warn(client->config.env->logger, "controller_client", "call_refused", "address=%s:%u err=%s reason=\"%s\"",
                  link->host, (unsigned)link->port, err_name(err), text);
     }
-    link->missed_node_id = link->node_id;
-    link->missed_us = loop_now_us(home(client));
-    try_next(client);
+    give_up(client);
 }
 
 void client_call_follow_hint(struct controller_client *client, const struct controller_hint *hint)
@@ -262,10 +271,11 @@ static void connect_again(struct loop_timer *timer)
                                      .loop = home(client),
                                      .kind = RPC_KIND_CALL,
                                      .is_once = true,
-                                     .connect_timeout_us = CLIENT_SILENCE_US};
+                                     .connect_timeout_us = CLIENT_ATTEMPT_US};
     struct rpc_dial_events events = {
         .ctx = client, .on_hello = on_hello, .on_up = on_up, .on_frame = on_frame, .on_down = on_down};
     link->dial = rpc_dial_new(&config, link->host, link->port, &events);
+    loop_timer_set(home(client), &link->ping_timer, loop_now_us(home(client)) + CLIENT_ATTEMPT_US);
 }
 
 static void ping(struct loop_timer *timer)
@@ -273,13 +283,17 @@ static void ping(struct loop_timer *timer)
     struct controller_client *client = CONTAINER_OF(timer, struct controller_client, call.ping_timer);
     struct client_call_link *link = &client->call;
     uint64_t now_us = loop_now_us(home(client));
+    if (!link->is_up) {
+        give_up(client);
+        return;
+    }
     bool is_silent = link->pinged_us > link->heard_us && now_us - link->heard_us >= CLIENT_SILENCE_US;
     bool is_undecided = !link->is_active && now_us - link->up_since_us >= CLIENT_UNDECIDED_US;
     if (is_silent || (is_undecided && !client->local_view.is_active)) {
         logger_write(client->config.env->logger, is_silent ? LOG_INFO : LOG_DEBUG, "controller_client",
                      "call_link_given_up", "address=%s:%u why=%s", link->host, (unsigned)link->port,
                      is_silent ? "silent" : "knows_no_leader");
-        try_next(client);
+        give_up(client);
         return;
     }
     if (now_us - link->heard_us >= CLIENT_PING_US) {

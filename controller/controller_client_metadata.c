@@ -244,10 +244,11 @@ static void connect_again(struct loop_timer *timer)
                                      .loop = home(client),
                                      .kind = RPC_KIND_METADATA,
                                      .is_once = true,
-                                     .connect_timeout_us = CLIENT_SILENCE_US};
+                                     .connect_timeout_us = CLIENT_ATTEMPT_US};
     struct rpc_dial_events events = {
         .ctx = client, .on_hello = on_hello, .on_up = on_up, .on_frame = on_frame, .on_down = on_down};
     client->metadata.dial = rpc_dial_new(&config, voter->host, voter->port, &events);
+    loop_timer_set(home(client), &client->metadata.ping_timer, loop_now_us(home(client)) + CLIENT_ATTEMPT_US);
 }
 
 static void ping(struct loop_timer *timer)
@@ -255,6 +256,10 @@ static void ping(struct loop_timer *timer)
     struct controller_client *client = CONTAINER_OF(timer, struct controller_client, metadata.ping_timer);
     struct client_metadata_link *link = &client->metadata;
     uint64_t now_us = loop_now_us(home(client));
+    if (!link->is_up) {
+        try_next(client);
+        return;
+    }
     bool is_silent = link->pinged_us > link->heard_us && now_us - link->heard_us >= CLIENT_SILENCE_US;
     bool is_behind = link->wanted_since_us != 0 && now_us - link->wanted_since_us >= CLIENT_LAG_US;
     if (is_silent || (is_behind && link->snapshot == NULL && client->voter_count > 1)) {

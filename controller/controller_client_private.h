@@ -11,10 +11,12 @@
 
 #include <stdatomic.h>
 
-#define CLIENT_RETRY_US 20000u      /* between two attempts */
-#define CLIENT_SWEEP_US 100000u     /* late requests are looked for */
-#define CLIENT_PING_US 400000u      /* a link is asked whether it is alive */
-#define CLIENT_SILENCE_US 1200000u  /* and given up */
+#define CLIENT_RETRY_US 20000u     /* between two attempts */
+#define CLIENT_SWEEP_US 100000u    /* late requests are looked for */
+#define CLIENT_PING_US 400000u     /* a link is asked whether it is alive */
+#define CLIENT_SILENCE_US 1200000u /* and given up */
+#define CLIENT_ATTEMPT_US                                                                                              \
+    800000u /* for connecting and the hellos; a stopped process takes connections and says nothing */
 #define CLIENT_UNDECIDED_US 500000u /* with a controller that knows no leader, before another is asked */
 #define CLIENT_MISSED_US 300000u    /* a controller that did not answer is not dialled again because of a hint */
 #define CLIENT_LAG_US 1500000u      /* metadata that an answer named does not come: another controller is followed */

@@ -59,27 +59,34 @@ static struct link_hash *hash_of(struct controller_links *links, uint64_t raft_i
     return oldest;
 }
 
-static void judge_hashes(struct controller_links *links, int64_t offset)
+/* Ends this process when it is the odd one out. At a tie others may still speak up; then whoever differs from the leader ends. */
+static void judge_hashes(struct controller_links *links)
 {
+    struct controller *controller = links->controller;
     unsigned agreeing = 1; /* this one */
     unsigned differing = 0;
+    bool is_leader_different = false;
     for (size_t i = 0; i < ARRAY_COUNT(links->hashes); i++) {
-        agreeing += links->hashes[i].is_compared && !links->hashes[i].is_different;
-        differing += links->hashes[i].is_compared && links->hashes[i].is_different;
+        const struct link_hash *hash = &links->hashes[i];
+        agreeing += hash->is_compared && !hash->is_different;
+        differing += hash->is_compared && hash->is_different;
+        is_leader_different = is_leader_different || (hash->is_compared && hash->is_different && hash->raft_id != 0 &&
+                                                      hash->raft_id == controller->leader_raft_id);
     }
-    bool is_wrong = differing > agreeing || (differing == agreeing && !links->controller->is_leader);
-    log_error(logger(links), "controller", "metadata_differs", "offset=%" PRId64 " agreeing=%u differing=%u", offset,
-              agreeing, differing);
-    if (is_wrong) {
-        char sentence[OPTION_PROBLEM_BYTES];
-        (void)snprintf(
-            sentence, sizeof(sentence),
-            "the metadata of this controller differs from that of %u other(s) at offset %" PRId64
-            ": this node has not applied what was committed; stop it, keep %s for an analysis, and admit the "
-            "node anew with an empty one",
-            differing, offset, links->controller->options.metadata_dir);
-        controller_fail(links->controller, sentence);
+    uint64_t now_us = loop_now_us(controller->loop);
+    links->disputed_since_us = differing == 0 ? 0 : links->disputed_since_us == 0 ? now_us : links->disputed_since_us;
+    bool is_tie_over =
+        differing == agreeing && is_leader_different && now_us - links->disputed_since_us >= LINKS_DISPUTE_US;
+    if (controller->is_failed || (differing <= agreeing && !is_tie_over)) {
+        return;
     }
+    char sentence[OPTION_PROBLEM_BYTES];
+    (void)snprintf(
+        sentence, sizeof(sentence),
+        "the metadata of this controller differs from that of %u other(s): this node has not applied what was "
+        "committed; keep %s for an analysis, and admit the node anew with an empty directory",
+        differing, controller->options.metadata_dir);
+    controller_fail(controller, sentence);
 }
 
 /* Compares, if what it names is known here. */
@@ -92,7 +99,9 @@ static void compare_hash(struct controller_links *links, struct link_hash *hash)
     hash->is_compared = true;
     hash->is_different = memcmp(own, hash->hash, IMAGE_HASH_BYTES) != 0;
     if (hash->is_different) {
-        judge_hashes(links, hash->offset);
+        log_error(logger(links), "controller", "metadata_differs", "offset=%" PRId64 " from_raft_id=%" PRIu64,
+                  hash->offset, hash->raft_id);
+        judge_hashes(links);
     }
 }
 
@@ -117,6 +126,9 @@ static void tell_hash(struct loop_timer *timer)
     loop_timer_set(controller->loop, timer, loop_now_us(controller->loop) + LINKS_HASH_US);
     for (size_t i = 0; i < ARRAY_COUNT(links->hashes); i++) {
         compare_hash(links, &links->hashes[i]);
+    }
+    if (links->disputed_since_us != 0) {
+        judge_hashes(links);
     }
     if (controller->is_failed || image_offset(controller->image) <= links->told_offset) {
         return;

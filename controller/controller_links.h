@@ -6,7 +6,7 @@
  *            Messages of controllers that are not in the configuration are heard as well: a node that was away, or is being added, does not
  *            know the members of now. A member that was removed does no harm: pre-vote.
  *            What was applied is compared: (offset, hash of the chain) goes to all others each LINKS_HASH_US while something was applied. Who
- *            differs from more controllers than agree with it ends itself; at a tie whoever does not lead.
+ *            differs from more controllers than agree with it ends itself; at a tie that lasts whoever differs from the leader.
  * Limits:    LINKS_QUEUED_BYTES_MAX on a link: more is dropped (the consensus sends again); LINKS_ACCEPTED_MAX accepted links.
  * Ownership: the controller's.
  * Threads:   the controller's loop; controller_links_check: the server's.
@@ -23,6 +23,7 @@
 #define LINKS_ACCEPTED_MAX 64u
 #define LINKS_PEERS_MAX 32u
 #define LINKS_HASH_US 1000000u
+#define LINKS_DISPUTE_US 3000000u
 #define LINKS_CONNECT_US 1000000u
 
 enum links_frame_type { LINKS_FRAME_RAFT = 1, LINKS_FRAME_PROBE = 2, LINKS_FRAME_STATE = 3, LINKS_FRAME_HASH = 4 };
@@ -56,7 +57,8 @@ struct controller_links {
     uint32_t accepted_count;
     struct link_hash hashes[CONTROLLER_VOTERS_MAX];
     struct loop_timer hash_timer;
-    int64_t told_offset; /* that others were told of last */
+    uint64_t disputed_since_us; /* somebody differs; 0: nobody */
+    int64_t told_offset;        /* that others were told of last */
 };
 
 void controller_links_init(struct controller_links *links, struct controller *controller);

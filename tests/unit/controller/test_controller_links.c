@@ -297,6 +297,47 @@ static void check_status(struct links_test *test)
     }
 }
 
+/* ---- a client of another cluster ---- */
+
+struct stranger {
+    bool is_fatal;
+    bool is_stopped;
+};
+
+static void stranger_fatal(void *ctx, const char *sentence)
+{
+    struct stranger *stranger = (struct stranger *)ctx;
+    assert_false(stranger->is_fatal);
+    assert_non_null(strstr(sentence, "but this node belongs to cluster AAAAAAAAAAAAAAAAAAAAAA"));
+    stranger->is_fatal = true;
+}
+
+static void stranger_stopped(void *ctx)
+{
+    ((struct stranger *)ctx)->is_stopped = true;
+}
+
+/* Its log directories belong to another cluster: it ends, and has changed nothing. */
+static void check_stranger(struct links_test *test)
+{
+    struct stranger stranger = {0};
+    struct controller_client_config config = {
+        .env = test->env,
+        .home = test->loop,
+        .voters = test->voters,
+        .voter_count = test->voter_count,
+        .hello = {.node_id = 8, .incarnation_id = {{8}}, .cluster_id = "AAAAAAAAAAAAAAAAAAAAAA", .broker_epoch = -1},
+        .ctx = &stranger,
+        .on_cluster_id = on_cluster_id,
+        .on_fatal = stranger_fatal};
+    struct controller_client *client = controller_client_new(&config);
+    controller_client_start(client);
+    posix_loop_run_until(test->loop, &stranger.is_fatal);
+    controller_client_stop(client, stranger_stopped, &stranger);
+    posix_loop_run_until(test->loop, &stranger.is_stopped);
+    controller_client_free(client);
+}
+
 /* ---- the test ---- */
 
 static void init(struct links_test *test)
@@ -352,6 +393,7 @@ static void test_three_controllers(void **state)
     create_topic(&test);
     await(&test, sees_topic);
     check_status(&test);
+    check_stranger(&test);
 
     /* The active one ends in good order: leadership is handed over, and requests go on. */
     struct node *ended = active(&test);
