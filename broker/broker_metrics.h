@@ -37,6 +37,17 @@ struct api_row;
       "Bytes of record batches that leaders sent to this broker.")                                                     \
     X(METRIC_REPLICATION_BYTES_OUT, "moldau_replication_out_bytes_total", METRIC_COUNTER,                              \
       "Bytes of record batches sent to followers.")                                                                    \
+    X(METRIC_PARTITIONS_LED, "moldau_partitions_led", METRIC_GAUGE, "Partitions that this broker leads.")              \
+    X(METRIC_PARTITIONS_UNDER_REPLICATED, "moldau_partitions_under_replicated", METRIC_GAUGE,                          \
+      "Partitions that this broker leads with fewer replicas in sync than it has.")                                    \
+    X(METRIC_PARTITIONS_UNDER_MIN_ISR, "moldau_partitions_under_min_isr", METRIC_GAUGE,                                \
+      "Partitions that this broker leads with fewer replicas in sync than min.insync.replicas asks for.")              \
+    X(METRIC_PARTITIONS_OFFLINE, "moldau_partitions_offline", METRIC_GAUGE,                                            \
+      "Replicas on this broker that can't be served: a failed log directory or a damaged log.")                        \
+    X(METRIC_ISR_SHRINKS, "moldau_isr_shrinks_total", METRIC_COUNTER,                                                  \
+      "Times that the ISR of a partition led by this broker lost a member.")                                           \
+    X(METRIC_ISR_EXPANSIONS, "moldau_isr_expansions_total", METRIC_COUNTER,                                            \
+      "Times that the ISR of a partition led by this broker got a member.")                                            \
     X(METRIC_REPLICA_LINKS_IN, "moldau_replica_follower_links", METRIC_GAUGE, "Open links of followers.")              \
     X(METRIC_REPLICA_LINKS_OUT, "moldau_replica_leader_links", METRIC_GAUGE, "Open links to leaders.")                 \
     X(METRIC_REPLICA_RESUBSCRIPTIONS, "moldau_replica_resubscriptions_total", METRIC_COUNTER,                          \

@@ -100,6 +100,7 @@ void partition_set_state(struct partition *partition, enum partition_state state
     if (state != PARTITION_LEADER) {
         partition_end_waiting(partition, partition_check_leader(partition, -1));
     }
+    partition_count(partition);
 }
 
 void partition_set_leader_epoch(struct partition *partition, int32_t leader_epoch)

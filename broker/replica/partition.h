@@ -123,6 +123,7 @@ struct partition {
     struct partition_append *committed_waiters; /* acks=all, by required_offset */
     struct partition_waiter *read_waiters;
     struct partition *next_dirty;
+    unsigned gauges; /* bits: in which gauges it is counted (partition_gauges.c) */
 
     /* leader */
     struct replica_progress progress;
@@ -196,6 +197,13 @@ void partition_lead_tell(struct partition *partition);
 void partition_lead_end(struct partition *partition, enum error_code error);
 /* The controller's answer to the proposal made in these epochs. */
 void partition_lead_answered(struct partition *partition, int32_t leader_epoch, int32_t partition_epoch, int code);
+
+/* partition_gauges.c: the metrics follow its state; called wherever that may have changed. */
+void partition_count(struct partition *partition);
+/* The committed ISR changes from `before` members. */
+void partition_count_isr(struct partition *partition, int32_t before);
+/* It is about to be freed. */
+void partition_count_nothing(struct partition *partition);
 
 /* partition_follow.c: it follows leader_id from now on, if that is anybody. */
 void partition_follow_begin(struct partition *partition);

@@ -147,6 +147,7 @@ static void partition_lead(struct partition *partition)
         partition_set_state(partition, PARTITION_LEADER);
     }
     partition_lead_begin(partition);
+    partition_count(partition);
     partition_opened(partition);
 }
 
@@ -258,6 +259,7 @@ static bool partition_may_rebuild(const struct partition *partition, const struc
 
 void partition_follow_metadata(struct partition *partition, const struct image_partition *metadata)
 {
+    int32_t isr_count = partition->isr_count;
     partition_set_membership(partition, metadata);
     if (partition->state == PARTITION_OFFLINE && partition->is_damaged && partition_may_rebuild(partition, metadata)) {
         partition_close(partition); /* and open it once more (partition_set_forget), which rebuilds it */
@@ -266,7 +268,12 @@ void partition_follow_metadata(struct partition *partition, const struct image_p
     if (partition->log == NULL || partition->state == PARTITION_OFFLINE || partition->state == PARTITION_CLOSING) {
         return;
     }
+    bool was_leading = partition->state == PARTITION_LEADER;
     partition_leave_role(partition);
+    partition_count(partition);
+    if (was_leading && partition_is_leading(partition)) {
+        partition_count_isr(partition, isr_count);
+    }
     if (!partition->is_busy) {
         partition_take_role(partition);
     }

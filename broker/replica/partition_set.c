@@ -61,6 +61,7 @@ static void partition_set_renew_settings(struct partition *partition, const stru
         partition_log_set_settings(partition->log, &partition->settings.log);
         partition_set_mark_dirty(partition->set, partition);
     }
+    partition_count(partition);
 }
 
 static void partition_set_apply_config(struct partition_set *set, const struct image *image,
@@ -187,6 +188,7 @@ void partition_set_forget(struct partition_set *set, struct partition *partition
     CHECK(partition->cursors == NULL && !partition->is_watched && !partition->is_following);
     struct partition_key key = partition->key;
     bool was_deleted = partition->must_delete;
+    partition_count_nothing(partition);
     mem_free(partition->topic_name);
     mem_free(partition);
     if (!set->is_stopping) {
