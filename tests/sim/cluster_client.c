@@ -175,17 +175,20 @@ struct kafka_client *cluster_client_broker(struct cluster_client *client, unsign
     return kafka_client_is_up(connection) ? connection : NULL;
 }
 
+/* Mostly one that has answered already. */
 struct kafka_client *cluster_client_any(struct cluster_client *client)
 {
     unsigned count = client->plan->broker_count;
     unsigned first = (unsigned)rng_below(client->env->rng, count);
+    bool is_choosy = rng_below(client->env->rng, 4) > 0;
+    struct kafka_client *found = NULL;
     for (unsigned i = 0; i < count; i++) {
         struct kafka_client *connection = cluster_client_broker(client, (first + i) % count);
-        if (connection != NULL) {
-            return connection;
+        if (connection != NULL && (found == NULL || (is_choosy && !kafka_client_has_answered(found)))) {
+            found = connection;
         }
     }
-    return NULL;
+    return found;
 }
 
 void cluster_client_refresh(struct cluster_client *client)

@@ -31,6 +31,7 @@ struct kafka_client {
     int32_t correlation_id;
     struct kafka_request *requests; /* utlist DL: under way, oldest first */
     uint64_t heard_us;
+    bool has_answered;
     struct loop_timer timer;
     struct loop_task flush_task;
 };
@@ -87,6 +88,7 @@ static void client_take_reply(struct kafka_client *client, struct span frame)
     enum err err = header_response_decode(&reader, request->api_key, request->api_version, &correlation_id);
     CHECK(err == ERR_OK && correlation_id == request->correlation_id);
     DL_DELETE(client->requests, request);
+    client->has_answered = true;
     request->on_reply(request, &reader);
 }
 
@@ -143,6 +145,7 @@ static void on_connected(void *ctx, enum err err, struct socket *socket)
     }
     client->socket = socket;
     client->heard_us = now_us;
+    client->has_answered = false;
     socket_attach(socket, client->loop, on_ready, client);
     socket_watch(socket, NET_READABLE);
     loop_timer_set(client->loop, &client->timer, now_us + SILENCE_US);
@@ -186,6 +189,11 @@ struct kafka_client *kafka_client_new(struct env *env, struct loop *loop, const 
 bool kafka_client_is_up(const struct kafka_client *client)
 {
     return client->socket != NULL;
+}
+
+bool kafka_client_has_answered(const struct kafka_client *client)
+{
+    return client->socket != NULL && client->has_answered;
 }
 
 void kafka_client_send(struct kafka_client *client, struct kafka_request *request, const void *message)

@@ -33,6 +33,8 @@ typedef void (*kafka_client_fn)(void *ctx);
 struct kafka_client *kafka_client_new(struct env *env, struct loop *loop, const char *host, uint16_t port,
                                       const char *client_id, kafka_client_fn on_up, kafka_client_fn on_down, void *ctx);
 bool kafka_client_is_up(const struct kafka_client *client);
+/* It has answered something since it was connected: a server that is not ready yet leaves connections waiting. */
+bool kafka_client_has_answered(const struct kafka_client *client);
 /* Must be up. Never calls back before it returns. */
 void kafka_client_send(struct kafka_client *client, struct kafka_request *request, const void *message);
 
