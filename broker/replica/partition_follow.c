@@ -134,6 +134,8 @@ enum err partition_append_replicated(struct partition *partition, int32_t leader
         err = follow_check_batches(partition, batches, leader_epoch);
         if (err == ERR_OK) {
             err = partition_log_append_as_follower(partition->log, batches);
+            err = err == ERR_STALE ? ERR_MALFORMED
+                                   : err; /* epochs that fall: not the partition's epoch, which is checked */
             partition_set_mark_dirty(partition->set, partition);
         }
         if (err != ERR_OK) {
