@@ -329,8 +329,16 @@ struct own_request {
     struct controller_request request;
 };
 
+static void submit_own(struct controller *controller, const struct controller_request *fields);
+
 static void own_done(struct controller_request *request)
 {
+    struct controller *controller = request->controller;
+    if (request->kind == CONTROLLER_PREFERRED_LEADERS && request->err == ERR_OK && controller->is_balance_unfinished) {
+        struct controller_request fields = {.kind = CONTROLLER_PREFERRED_LEADERS};
+        controller->is_balance_unfinished = false;
+        submit_own(controller, &fields); /* there were too many for once */
+    }
     mem_free(CONTAINER_OF(request, struct own_request, request));
 }
 

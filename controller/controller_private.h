@@ -106,7 +106,8 @@ struct controller {
     struct broker_sessions *sessions; /* NULL without a server */
     struct loop_timer balance_timer;
     unsigned balance_soon_count;
-    uint32_t alive_count; /* brokers */
+    bool is_balance_unfinished; /* as many were moved as one decision may */
+    uint32_t alive_count;       /* brokers */
 
     struct metric_set *metrics;
     bool is_started; /* the quorum */

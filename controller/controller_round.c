@@ -4,6 +4,7 @@
 #include "common/logger.h"
 #include "common/mem.h"
 #include "controller/broker_control.h"
+#include "controller/call_codec.h"
 #include "controller/controller_api.h"
 #include "controller/controller_private.h"
 #include "controller/image_apply.h"
@@ -115,6 +116,12 @@ static enum err decide_admin(struct api_call *call, struct controller_request *r
     enum err err = controller_api_handle(call);
     request->admin.response = call->response;
     call->response = NULL;
+    if (err == ERR_OK && request->admin.response != NULL && request->admin.response->bytes > CALL_BODY_BYTES_MAX) {
+        /* Nothing is done that can't be told. */
+        (void)snprintf(request->message, sizeof(request->message),
+                       "The answer would have more than %u bytes: split the request.", CALL_BODY_BYTES_MAX);
+        return ERR_LIMIT;
+    }
     return err;
 }
 
@@ -137,8 +144,10 @@ static enum err decide(struct api_call *call, struct controller_request *request
     case CONTROLLER_ALTER_ISR:
         return decide_alter_isr(call, request);
     case CONTROLLER_PREFERRED_LEADERS:
-        (void)leader_control_balance(&call->decision, CONTROLLER_IMBALANCE_PERCENT, CONTROLLER_BALANCE_MOVES_MAX);
-        return ERR_OK; /* what was too many for once is for the next check */
+        request->controller->is_balance_unfinished =
+            leader_control_balance(&call->decision, CONTROLLER_IMBALANCE_PERCENT, CONTROLLER_BALANCE_MOVES_MAX) ==
+            CONTROLLER_BALANCE_MOVES_MAX;
+        return ERR_OK;
     case CONTROLLER_STATUS:
         break; /* answered at once */
     }

@@ -1,0 +1,162 @@
+/* fuzz_node_frame: bytes that claim to be a frame of a CALL or METADATA link, or an address of a voter.
+ *
+ * Input:     byte 0: which decoder (0 request, 1 answer, 2 notice of the leader, 3 headers of metadata frames, 4 voters and places); bytes 1-2: how
+ *            many of the rest are the header (big-endian); what follows it is the body.
+ * Asserts:   what is accepted keeps the limits of controller.h and image.h, and a request that is accepted can be packed and
+ *            accepted again.
+ */
+#include "common/big_endian.h"
+#include "common/mem.h"
+#include "controller/call_codec.h"
+#include "controller/controller_private.h"
+#include "controller/metadata_frames.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+static void check_limits(const struct controller_request *request)
+{
+    switch (request->kind) {
+    case CONTROLLER_REGISTER:
+        CHECK(request->registration.endpoint_count <= IMAGE_ENDPOINTS_MAX);
+        CHECK(request->registration.directory_count <= IMAGE_DIRECTORIES_MAX);
+        return;
+    case CONTROLLER_AUTO_CREATE:
+        CHECK(request->auto_create.name_count > 0 &&
+              request->auto_create.name_count <= CONTROLLER_AUTO_CREATE_TOPICS_MAX);
+        return;
+    case CONTROLLER_ALTER_ISR:
+        CHECK(request->alter_isr.change_count <= CONTROLLER_ISR_CHANGES_MAX);
+        for (uint32_t i = 0; i < request->alter_isr.change_count; i++) {
+            CHECK(request->alter_isr.changes[i].isr_count <= IMAGE_REPLICAS_MAX);
+            CHECK(request->alter_isr.changes[i].partition_index >= 0);
+        }
+        return;
+    case CONTROLLER_ADMIN:
+    case CONTROLLER_HEARTBEAT:
+    case CONTROLLER_PRODUCER_IDS:
+    case CONTROLLER_STATUS:
+        return;
+    case CONTROLLER_FENCE:
+    case CONTROLLER_PREFERRED_LEADERS:
+        break; /* never from elsewhere */
+    }
+    UNREACHABLE();
+}
+
+static void check_request(const struct rpc_frame *frame)
+{
+    struct arena arena;
+    struct controller_request request = {0};
+    uint64_t id = 0;
+    arena_init(&arena, CALL_UNPACK_BYTES_MAX);
+    if (call_codec_unpack_request(frame, &arena, &id, &request) == ERR_OK) {
+        struct bytebuf header;
+        struct bytebuf body;
+        struct controller_request again = {0};
+        uint64_t id_again = 0;
+        check_limits(&request);
+        bytebuf_init(&header, CALL_HEADER_BYTES_MAX);
+        bytebuf_init(&body, CALL_BODY_BYTES_MAX);
+        CHECK(call_codec_pack_request(&request, id, request.timeout_us, &header, &body) == ERR_OK);
+        struct rpc_frame packed = {.header = bytebuf_span(&header),
+                                   .body = request.kind == CONTROLLER_ADMIN ? frame->body : bytebuf_span(&body)};
+        CHECK(call_codec_unpack_request(&packed, &arena, &id_again, &again) == ERR_OK);
+        CHECK(id_again == id && again.kind == request.kind);
+        bytebuf_done(&header);
+        bytebuf_done(&body);
+    }
+    arena_done(&arena);
+}
+
+static void check_answer(const struct rpc_frame *frame)
+{
+    struct controller_member members[CONTROLLER_VOTERS_MAX];
+    struct controller_request status = {.kind = CONTROLLER_STATUS, .status = {.ret_members = members}};
+    struct controller_request heartbeat = {.kind = CONTROLLER_HEARTBEAT};
+    struct controller_request admin = {.kind = CONTROLLER_ADMIN};
+    uint64_t id = 0;
+    if (call_codec_answer_id(frame, &id) != ERR_OK) {
+        return;
+    }
+    if (call_codec_unpack_answer(frame, &status) == ERR_OK) {
+        CHECK(status.err < ERR_COUNT && status.status.member_count <= CONTROLLER_VOTERS_MAX);
+    }
+    (void)!call_codec_unpack_answer(frame, &heartbeat);
+    if (call_codec_unpack_answer(frame, &admin) == ERR_OK && admin.admin.response != NULL) {
+        shared_bytes_unref(admin.admin.response);
+    }
+}
+
+static void check_leader(const struct rpc_frame *frame)
+{
+    struct controller_view view;
+    if (call_codec_unpack_leader(frame, &view) == ERR_OK) {
+        CHECK(strlen(view.cluster_id) < sizeof(view.cluster_id) && view.leader.node_id >= -1);
+    }
+}
+
+static void check_metadata(struct span header)
+{
+    struct metadata_entry entry;
+    struct metadata_chunk chunk;
+    uint8_t hash[IMAGE_HASH_BYTES];
+    int64_t offset = 0;
+    if (metadata_entry_unpack(header, &entry)) {
+        CHECK(entry.index > 0);
+    }
+    if (metadata_chunk_unpack(header, &chunk)) {
+        CHECK(chunk.offset > 0 && chunk.total_bytes > 0 && chunk.position < chunk.total_bytes);
+    }
+    if (metadata_subscribe_unpack(header, &offset, hash)) {
+        CHECK(offset >= 0);
+    }
+    (void)!metadata_applied_unpack(header, &offset);
+}
+
+static void check_texts(struct span text)
+{
+    struct controller_voter voters[CONTROLLER_VOTERS_MAX];
+    struct option_problem problem;
+    uint32_t count = 0;
+    if (text.bytes > 0 && controller_voters_parse(text, voters, &count, &problem) == ERR_OK) {
+        CHECK(count > 0 && count <= CONTROLLER_VOTERS_MAX);
+        for (uint32_t i = 0; i < count; i++) {
+            CHECK(voters[i].port > 0 && voters[i].host[0] != '\0' && voters[i].node_id >= 0);
+        }
+    }
+    struct controller_place place;
+    char *copy = mem_format("%.*s", (int)text.bytes, (const char *)text.data);
+    controller_place_parse(copy, 1, &place);
+    CHECK((place.address.port == 0) == (place.address.host[0] == '\0'));
+    mem_free(copy);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    if (bytes < 3) {
+        return 0;
+    }
+    struct span rest = span_make(data + 3, bytes - 3);
+    size_t header_bytes = be16_get(data + 1);
+    header_bytes = header_bytes > rest.bytes ? rest.bytes : header_bytes;
+    struct rpc_frame frame = {.header = span_sub(rest, 0, header_bytes),
+                              .body = span_sub(rest, header_bytes, rest.bytes - header_bytes)};
+    switch (data[0]) {
+    case 0:
+        check_request(&frame);
+        break;
+    case 1:
+        check_answer(&frame);
+        break;
+    case 2:
+        check_leader(&frame);
+        break;
+    case 3:
+        check_metadata(frame.header);
+        break;
+    default:
+        check_texts(rest);
+        break;
+    }
+    return 0;
+}
