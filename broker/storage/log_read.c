@@ -204,7 +204,7 @@ static enum err run(struct log_read *read, bool may_block)
 enum err log_read_try(struct log_read *read)
 {
     enum err err = run(read, false);
-    if (err == ERR_OK && read->slice.bytes > 0 &&
+    if (err == ERR_OK && read->slice.bytes > 0 && !read->request.is_hot &&
         !file_is_cached(read->slice.file, read->slice.pos, read->slice.bytes)) {
         return ERR_WOULD_BLOCK;
     }

@@ -30,6 +30,7 @@ struct log_read_request {
     size_t max_bytes;
     bool wants_one;     /* at least one batch, also when larger than max_bytes */
     bool wants_aborted; /* read_committed: fill `aborted` */
+    bool is_hot;        /* all of it was appended a moment ago: the page cache has it, log_read_try need not ask */
 };
 
 struct log_slice {
