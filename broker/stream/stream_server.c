@@ -261,6 +261,7 @@ void stream_server_step(struct stream_server *server)
         }
     }
     server->stepping = NULL;
+    server->step_number++;
 }
 
 /* ---- life ---- */
@@ -270,6 +271,7 @@ struct stream_server *stream_server_new(struct worker *worker)
     struct stream_server *server = MEM_NEW(struct stream_server);
     server->worker = worker;
     server->logger = worker->broker->env->logger;
+    server->step_number = 1;
     server->again.run = stream_server_again;
     server->marks_timer.fire = stream_server_marks_due;
     server->sweep_timer.fire = stream_server_sweep;

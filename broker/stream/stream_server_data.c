@@ -122,6 +122,7 @@ static void stream_sub_rest(struct stream_sub *sub)
     const struct partition *partition = sub->cursor.partition;
     bool are_marks_new = partition->high_watermark != sub->sent_high_watermark ||
                          partition_log_start_offset(partition->log) != sub->sent_log_start_offset;
+    sub->has_sent_all = true;
     stream_sub_set_place(sub, are_marks_new ? STREAM_MARKED : STREAM_QUIET);
     partition_cursor_sent(&sub->cursor, sub->next_offset);
 }
@@ -148,7 +149,8 @@ static void stream_pack_ready(struct stream_server_link *link, struct stream_pac
         switch (stream_sub_find(sub, room_bytes, packing->bytes == 0)) {
         case STREAM_FOUND:
             stream_pack_data(packing, sub);
-            stream_sub_set_place(sub, stream_sub_has_more(sub) ? STREAM_READY : STREAM_QUIET);
+            sub->has_sent_all = !stream_sub_has_more(sub);
+            stream_sub_set_place(sub, sub->has_sent_all ? STREAM_QUIET : STREAM_READY);
             break;
         case STREAM_NOTHING:
             stream_sub_rest(sub);

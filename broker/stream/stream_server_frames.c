@@ -6,6 +6,7 @@ static void stream_sub_on_news(struct replica_cursor *cursor)
 {
     struct stream_sub *sub = CONTAINER_OF(cursor, struct stream_sub, cursor);
     if (sub->place == STREAM_QUIET || sub->place == STREAM_MARKED) {
+        sub->news_step = sub->has_sent_all ? sub->server->step_number : 0;
         stream_sub_set_place(sub, STREAM_READY);
         stream_server_activate(sub->link);
     }

@@ -44,6 +44,8 @@ struct stream_sub {
     /* The follower's end lies below the log start: where it may begin is not known before the log was read. */
     bool is_anew;
     enum stream_place place;
+    bool has_sent_all;  /* up to the log end, when it left READY last */
+    uint64_t news_step; /* in which it was told of bytes, having sent all before: they are of this very iteration */
     struct stream_sub *prev;
     struct stream_sub *next;
     bool has_read; /* `read` was tried or run: its slice is known */
@@ -115,6 +117,7 @@ struct stream_server {
     struct stream_server_link *links;
     unsigned link_count;
     struct stream_server_link *active;
+    uint64_t step_number;                /* of the next step */
     struct stream_server_link *stepping; /* NULL again when it was closed in its own step */
     struct arena arena;                  /* of the frame in hand */
     struct stream_packing packing;

@@ -73,6 +73,7 @@ static enum err stream_sub_plan(struct stream_sub *sub, size_t bytes_max, bool w
         .end_offset = partition_log_end_offset(log),
         .max_bytes = bytes_max,
         .wants_one = wants_one,
+        .is_hot = sub->news_step == sub->server->step_number,
     };
     return log_read_plan(log, &request, &sub->read);
 }
