@@ -132,8 +132,7 @@ def read_on_host(count, partitions=6):
         found = []
 
         def all_read():
-            message = consumer.poll(0.5)
-            if message is not None:
+            for message in consumer.consume(500, 0.2):
                 assert message.error() is None, message.error()
                 found.append(message.value().decode())
             return len(found) >= count
