@@ -33,6 +33,17 @@ static bool parse_number(struct span text, uint64_t max, uint64_t *ret_value)
     return text.bytes > 0;
 }
 
+/* A name or a number, printable. */
+static bool is_host(struct span host)
+{
+    for (size_t i = 0; i < host.bytes; i++) {
+        if (host.data[i] <= ' ' || host.data[i] > '~' || host.data[i] == '/' || host.data[i] == '@') {
+            return false;
+        }
+    }
+    return host.bytes > 0 && host.bytes < CONTROLLER_HOST_BYTES;
+}
+
 enum err controller_address_parse(struct span text, char ret_host[CONTROLLER_HOST_BYTES], uint16_t *ret_port)
 {
     const uint8_t *colon = text.bytes == 0 ? NULL : (const uint8_t *)memrchr(text.data, ':', text.bytes);
@@ -46,8 +57,7 @@ enum err controller_address_parse(struct span text, char ret_host[CONTROLLER_HOS
     if (host.bytes > 2 && host.data[0] == '[' && host.data[host.bytes - 1] == ']') {
         host = span_sub(host, 1, host.bytes - 2); /* an IPv6 address */
     }
-    if (!is_port || port == 0 || host.bytes == 0 || host.bytes >= CONTROLLER_HOST_BYTES ||
-        memchr(host.data, '/', host.bytes) != NULL || memchr(host.data, '@', host.bytes) != NULL) {
+    if (!is_port || port == 0 || !is_host(host)) {
         return ERR_INVALID;
     }
     memcpy(ret_host, host.data, host.bytes);
