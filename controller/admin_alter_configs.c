@@ -52,7 +52,11 @@ static struct decision_result decide_one(struct api_call *call, const struct con
     const struct config_item *item = &items[index];
     struct decision_result outcome = {0};
     size_t first_record = call->decision.records->count;
+    if (api_call_is_too_much(call, count, &outcome)) {
+        return outcome;
+    }
     const struct image *before = image_ref(call->decision.image);
+    size_t bytes_before = call->packed_bytes;
     if (is_named_twice(items, count, index)) {
         (void)decision_refuse(&call->decision, &outcome, ERROR_INVALID_REQUEST, "Resource '%.*s' is named twice.",
                               DECISION_TEXT(item->name));
@@ -63,6 +67,7 @@ static struct decision_result decide_one(struct api_call *call, const struct con
         }
         if (outcome.code != ERROR_NONE) {
             api_call_back(call, before, first_record);
+            call->packed_bytes = bytes_before;
             return outcome;
         }
     }

@@ -64,8 +64,13 @@ enum err admin_create_partitions(struct api_call *call)
     if (response.results == NULL && request.topics_count > 0) {
         return ERR_LIMIT;
     }
+    struct decision_result excess = {0};
+    bool is_too_much = api_call_is_too_much(call, request.topics_count, &excess);
     for (size_t i = 0; i < request.topics_count; i++) {
-        if (!is_named_before(&request, i, i)) {
+        if (is_too_much) {
+            response.results[response.results_count++] =
+                (topic_result){request.topics[i].name, excess.code, excess.message};
+        } else if (!is_named_before(&request, i, i)) {
             add_to_one(call, &request, i, &budget, &response.results[response.results_count++]);
         }
     }

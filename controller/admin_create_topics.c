@@ -122,8 +122,15 @@ enum err admin_create_topics(struct api_call *call)
     if (response.topics == NULL && request.topics_count > 0) {
         return ERR_LIMIT;
     }
+    struct decision_result excess = {0};
+    bool is_too_much = api_call_is_too_much(call, request.topics_count, &excess);
     for (size_t i = 0; i < request.topics_count; i++) {
-        if (!is_named_before(&request, i, i)) { /* a name that comes twice is refused once */
+        if (is_too_much) {
+            topic_result *result = &response.topics[response.topics_count++];
+            result->name = request.topics[i].name;
+            result->error_code = excess.code;
+            result->error_message = excess.message;
+        } else if (!is_named_before(&request, i, i)) { /* a name that comes twice is refused once */
             create_one(call, &request, i, &budget, &response.topics[response.topics_count++]);
         }
     }

@@ -85,8 +85,16 @@ enum err admin_delete_topics(struct api_call *call)
     if (response.responses == NULL && request.topics_count > 0) {
         return ERR_LIMIT;
     }
+    struct decision_result excess = {0};
+    bool is_too_much = api_call_is_too_much(call, request.topics_count, &excess);
     for (size_t i = 0; i < request.topics_count; i++) {
-        if (!is_named_before(&request, i, i)) {
+        if (is_too_much) {
+            topic_result *result = &response.responses[response.responses_count++];
+            result->name = request.topics[i].name;
+            result->topic_id = request.topics[i].topic_id;
+            result->error_code = excess.code;
+            result->error_message = excess.message;
+        } else if (!is_named_before(&request, i, i)) {
             delete_one(call, &request, i, &response.responses[response.responses_count++]);
         }
     }

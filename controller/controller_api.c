@@ -97,7 +97,9 @@ void api_call_advance(struct api_call *call, size_t first_record, struct decisio
     if (count == 0) {
         return;
     }
-    if (meta_packed_bytes(decision->records, 0, decision->records->count, INT64_MAX) > META_BATCH_BYTES_MAX) {
+    /* What other requests of the same entry have made does not count: with them the whole request goes into the next one. */
+    size_t bytes = meta_packed_bytes(decision->records, first_record, count, INT64_MAX);
+    if (call->packed_bytes + bytes > META_BATCH_BYTES_MAX) {
         meta_records_cut(decision->records, first_record);
         (void)decision_refuse(decision, result, ERROR_POLICY_VIOLATION,
                               "The changes of this request are too many to be made at once: split it.");
@@ -107,7 +109,19 @@ void api_call_advance(struct api_call *call, size_t first_record, struct decisio
     CHECK(draft != NULL); /* a decision upon an image applies to it */
     image_unref(call->draft);
     call->draft = draft;
+    call->packed_bytes += bytes;
     decision->image = draft;
+}
+
+bool api_call_is_too_much(struct api_call *call, size_t item_count, struct decision_result *result)
+{
+    if (item_count <= API_CALL_ITEMS_MAX) {
+        return false;
+    }
+    (void)decision_refuse(&call->decision, result, ERROR_POLICY_VIOLATION,
+                          "%zu items in one request; at most %d are decided at once: split it.", item_count,
+                          API_CALL_ITEMS_MAX);
+    return true;
 }
 
 void api_call_forget(struct api_call *call, const struct image *image, size_t first_record)

@@ -21,11 +21,15 @@
 struct codec_message;
 struct rng;
 
+/* Topics or resources of one request: deciding them takes up to a second of the controller's loop, and no heartbeat is seen meanwhile. */
+#define API_CALL_ITEMS_MAX 2000
+
 /* A request being decided. */
 struct api_call {
     struct decision decision;  /* its image moves on with every item */
     const struct image *draft; /* owned: what decision.image points to once an item has made records; NULL before */
     int64_t index;             /* of the entry to come */
+    size_t packed_bytes;       /* of the records that its items have made so far, and a little more */
     struct rng *rng;
     const struct controller_admin *admin;
     const struct quorum_view
@@ -54,6 +58,8 @@ enum err api_call_encode(struct api_call *call, const struct codec_message *mess
 /* Lets the records from `first_record` on count for the items that follow. When they do not fit together with what came before
  * (too many for an entry), they are dropped and the item is refused. */
 void api_call_advance(struct api_call *call, size_t first_record, struct decision_result *result);
+/* More than API_CALL_ITEMS_MAX: all of them are refused, with this outcome. */
+bool api_call_is_too_much(struct api_call *call, size_t item_count, struct decision_result *result);
 /* Drops the records from `first_record` on and returns to the image that was committed: validateOnly. */
 void api_call_forget(struct api_call *call, const struct image *image, size_t first_record);
 /* Goes back to `image`, whose reference it takes, and drops the records from `first_record` on: an item that failed half-way. */

@@ -1,4 +1,5 @@
 /* Kafka admin requests through the controller, as bytes: answers, visible offsets, validateOnly, items of one request among each other. */
+#include "controller/controller_api.h"
 #include "proto/kmsg/alter_configs.h"
 #include "proto/kmsg/create_partitions.h"
 #include "proto/kmsg/create_topics.h"
@@ -116,6 +117,36 @@ static void test_create_topics(void **state)
     response = create(&fixture, 7, large, 2, 6000, false);
     assert_int_equal(response.topics[0].error_code, ERROR_NONE);
     assert_int_equal(response.topics[1].error_code, ERROR_POLICY_VIOLATION); /* more than 10,000 in one request */
+    teardown(&fixture);
+}
+
+/* A request is bounded: too many topics are refused together, as many as may be are made, within the time that brokers' sessions allow. */
+static void test_many_topics(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    enum { COUNT = API_CALL_ITEMS_MAX + 1 };
+    setup(&fixture);
+    char(*texts)[16] = mem_array(COUNT, sizeof(texts[0]));
+    const char **names = mem_array(COUNT, sizeof(names[0]));
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(texts[i], sizeof(texts[i]), "topic_%d", i);
+        names[i] = texts[i];
+    }
+    struct create_topics_response response = create(&fixture, 7, names, COUNT, 1, false);
+    assert_int_equal(response.topics_count, COUNT);
+    assert_int_equal(response.topics[0].error_code, ERROR_POLICY_VIOLATION);
+    assert_int_equal(response.topics[COUNT - 1].error_code, ERROR_POLICY_VIOLATION);
+    uint64_t start_us = loop_now_us(fixture.harness.loop);
+    response = create(&fixture, 7, names, COUNT - 1, 1, false);
+    print_message("# %d topics in one request: %u ms\n", COUNT - 1,
+                  (unsigned)((loop_now_us(fixture.harness.loop) - start_us) / 1000));
+    for (size_t i = 0; i < response.topics_count; i++) {
+        assert_int_equal(response.topics[i].error_code, ERROR_NONE);
+    }
+    assert_int_equal(image_topic_count(fixture.harness.image), COUNT - 1);
+    mem_free(texts);
+    mem_free((void *)names);
     teardown(&fixture);
 }
 
@@ -290,9 +321,13 @@ static void test_many_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_create_topics),     cmocka_unit_test(test_delete_topics),
-        cmocka_unit_test(test_create_partitions), cmocka_unit_test(test_incremental_alter_configs),
-        cmocka_unit_test(test_undecodable),       cmocka_unit_test(test_many_at_once),
+        cmocka_unit_test(test_many_topics),
+        cmocka_unit_test(test_create_topics),
+        cmocka_unit_test(test_delete_topics),
+        cmocka_unit_test(test_create_partitions),
+        cmocka_unit_test(test_incremental_alter_configs),
+        cmocka_unit_test(test_undecodable),
+        cmocka_unit_test(test_many_at_once),
     };
     return cmocka_run_group_tests_name("admin", tests, NULL, NULL);
 }
