@@ -293,14 +293,14 @@ static enum err open_new(struct env *env, const struct controller_options *optio
     while (quorum_raft_id_of(directory->id) == 0) {
         directory->id = uuid_random(env->rng);
     }
-    return write_mark(env->fs, directory, options->node_id, problem);
+    return directory->is_alone ? ERR_OK : write_mark(env->fs, directory, options->node_id, problem);
 }
 
 enum err controller_directory_open(struct env *env, const struct controller_options *options, bool is_alone,
                                    struct controller_directory *ret_directory, struct quorum_identity *ret_identity,
                                    struct option_problem *ret_problem)
 {
-    struct controller_directory directory = {.path = options->metadata_dir};
+    struct controller_directory directory = {.path = options->metadata_dir, .is_alone = is_alone};
     bool exists = false;
     bool has_mark = false;
     int32_t node_id = options->node_id;
@@ -347,7 +347,9 @@ enum err controller_directory_form(struct fs *fs, struct controller_directory *d
     if (err != ERR_OK) {
         err = say(ret_problem, err, "the first configuration has %zu bytes", configuration.bytes);
     }
-    err = err == ERR_OK ? write_mark(fs, &formed, identity->node_id, ret_problem) : err;
+    if (err == ERR_OK && !directory->is_alone) {
+        err = write_mark(fs, &formed, identity->node_id, ret_problem);
+    }
     err = err == ERR_OK ? quorum_log_form(fs, directory->log_directory, identity, configuration, ret_problem) : err;
     formed.is_formed = true;
     err = err == ERR_OK ? write_mark(fs, &formed, identity->node_id, ret_problem) : err;
@@ -355,8 +357,11 @@ enum err controller_directory_form(struct fs *fs, struct controller_directory *d
         bytebuf_done(&formed.configuration);
         return err;
     }
+    /* Not the id: other threads read it, and it is the same. */
     bytebuf_done(&directory->configuration);
-    *directory = formed;
+    directory->configuration = formed.configuration;
+    memcpy(directory->cluster_id, formed.cluster_id, sizeof(directory->cluster_id));
+    directory->is_formed = true;
     return ERR_OK;
 }
 

@@ -29,6 +29,7 @@ struct controller_directory {
     char *log_directory; /* mem_free */
     struct file *lock;
     struct uuid id;
+    bool is_alone;  /* nobody is told of the id before there is a log: it is marked once, behind it */
     bool is_formed; /* there is a log */
     char cluster_id[UUID_TEXT_BYTES];
     struct bytebuf configuration; /* the first one; empty for a node that was admitted later */
