@@ -21,8 +21,9 @@
 struct codec_message;
 struct rng;
 
-/* Topics or resources of one request: deciding them takes up to a second of the controller's loop, and no heartbeat is seen meanwhile. */
-#define API_CALL_ITEMS_MAX 2000
+/* Topics or resources of one request. Each one costs a draft of the image; the controller's loop must not stand still for as long as an
+ * election timeout (400 ms). */
+#define API_CALL_ITEMS_MAX 1000
 
 /* A request being decided. */
 struct api_call {
