@@ -219,6 +219,8 @@ SUITES = (
           lambda context: meson_tests(context, "ci", FUNCTIONAL, "unit")),
     Suite("model", 90, "a model of replication, state by state; planted flaws are found", model),
     Suite("sim", 60, "whole nodes in one process, from a seed", lambda context: meson_tests(context, "ci", ("sim",), "sim")),
+    Suite("cluster_sim", 150, "whole clusters in one process, from seeds: more than 1,000 minutes of them",
+          lambda context: meson_tests(context, "ci", ("cluster_sim",), "cluster_sim")),
     Suite("tidy", 150, "layout, layers, the seam, no mutable globals, format, clang-tidy on changed files", tidy),
     Suite("cluster", 480, "real processes, real clients, Kafka's tools", cluster),
     Suite("asan", 300, "the same tests under AddressSanitizer and UBSan; planted bugs are seen",

@@ -8,7 +8,7 @@
  *
  * --log: the event log, to standard error; --trace: with every detail (turns, segments, calls of the disks), which changes nothing else.
  * --twice: the first N seeds are run twice, and must give the same log. --require: over all seeds the rare events must have happened
- * often enough, or the run has shown nothing.
+ * often enough, or the run has shown nothing; MOLDAU_RUNS multiplies the seeds then.
  */
 #include "cluster_sim_commit.h"
 #include "tests/sim/cluster_totals.h"
@@ -215,6 +215,7 @@ int main(int argument_count, char **argument_texts)
            arguments.seed_count, arguments.seconds);
     struct cluster_totals totals = {0};
     uint64_t failed_count = 0;
+    arguments.seed_count = arguments.is_required ? prop_runs(arguments.seed_count) : arguments.seed_count;
     for (uint64_t i = 0; i < arguments.seed_count && !(arguments.ends_at_first && failed_count > 0); i++) {
         bool is_twice = i < arguments.twice_count;
         failed_count += check_seed(&arguments, arguments.seed + i, is_twice, &totals) ? 0 : 1;

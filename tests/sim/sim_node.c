@@ -73,6 +73,7 @@ static void drop_process(struct sim_node *node)
     fs_sim_abandon_files(node->disk);
     sim_mem_free_all(&node->memory);
     node->is_kill_wanted = false;
+    node->has_aborted = false;
     node->is_power_loss_wanted = false;
     if (node->on_death != NULL) {
         node->on_death(node);
@@ -122,14 +123,16 @@ static void after_code(void *ctx)
     if (has_code_on_stack(node)) {
         return;
     }
+    /* Also when it dies here: what it has sent is on its way. */
+    if (node->on_turn != NULL && !node->has_aborted) {
+        node->on_turn(node);
+    }
     if (node->is_power_loss_wanted) {
         do_power_loss(node, node->wanted_mode);
     } else if (fs_sim_is_crashed(node->disk) && node->in_call_mode != FS_SIM_CRASH_KILL) {
         do_power_loss(node, node->in_call_mode);
     } else if (node->is_kill_wanted || fs_sim_is_crashed(node->disk)) {
         do_kill(node);
-    } else if (node->on_turn != NULL) {
-        node->on_turn(node);
     }
 }
 
@@ -141,6 +144,7 @@ static void on_abort(void *ctx, const char *sentence)
     (void)snprintf(node->abort_sentence, sizeof(node->abort_sentence), "%s", sentence);
     sim_trace_write(&node->world->trace, node->world->now_us, node->options.name, "abort %s", sentence);
     node->is_kill_wanted = true;
+    node->has_aborted = true;
 }
 
 struct node_code {

@@ -57,6 +57,7 @@ struct sim_node {
     uint64_t start_count;
     uint64_t crash_count;
     bool is_kill_wanted;
+    bool has_aborted; /* its memory is as the abort has left it */
     bool is_power_loss_wanted;
     enum fs_sim_crash_mode wanted_mode;
     /* What happens when the disk's crash_at strikes: FS_SIM_CRASH_KILL only the process dies, else the power goes. */
