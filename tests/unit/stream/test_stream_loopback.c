@@ -1,5 +1,6 @@
 /* Two brokers of stream_harness in one process over real sockets and real files: what goes out by sendfile arrives as it was. */
 #include "broker/broker_metrics.h"
+#include "broker/storage/remove_tree.h"
 #include "common/mem.h"
 #include "common/posix/posix_env.h"
 #include "common/seam/clock.h"
@@ -106,10 +107,23 @@ static bool are_stopped(struct pair *pair)
     return true;
 }
 
+/* Two levels: the log directory and its partitions. */
+static void remove_dirs(struct fs *fs, const char *path)
+{
+    struct name_list names;
+    assert_int_equal(name_list_read(fs, path, &names), ERR_OK);
+    for (size_t i = 0; i < names.count; i++) {
+        char *inner = mem_format("%s/%s", path, names.names[i]);
+        (void)!remove_tree(fs, inner); /* a file goes with the rest */
+        mem_free(inner);
+    }
+    name_list_done(&names);
+    assert_int_equal(remove_tree(fs, path), ERR_OK);
+}
+
 static int tear_down(void **state)
 {
     struct pair *pair = *state;
-    char command[160];
     for (unsigned i = 0; i < 2; i++) {
         node_stop(&pair->nodes[i], on_stopped);
     }
@@ -118,9 +132,10 @@ static int tear_down(void **state)
         node_done(&pair->nodes[i]);
     }
     runtime_loop_free(pair->posix->env.runtime, pair->loop);
+    for (unsigned i = 0; i < 2; i++) {
+        remove_dirs(pair->posix->env.fs, pair->paths[i]);
+    }
     posix_env_free(pair->posix);
-    (void)snprintf(command, sizeof(command), "rm -rf %s %s", pair->paths[0], pair->paths[1]);
-    assert_int_equal(system(command), 0);
     mem_free(pair);
     return 0;
 }
