@@ -83,7 +83,7 @@ static void create_one(struct api_call *call, const struct create_topics_request
 {
     struct decision_result outcome = {0};
     struct topic_created created = {0};
-    struct topic_wish wish;
+    struct topic_wish wish = {0};
     size_t first_record = call->decision.records->count;
     result->name = request->topics[index].name;
     api_call_draw_seed(call);
