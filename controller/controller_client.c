@@ -241,7 +241,7 @@ void controller_client_submit(struct controller_client *client, struct controlle
 
 void controller_client_subscribe(struct controller_client *client, struct controller_subscription *subscription)
 {
-    if (client->config.local != NULL) {
+    if (client->is_direct) {
         controller_subscribe(client->config.local, subscription);
     } else {
         controller_publish_subscribe(&client->publisher, subscription);
@@ -276,7 +276,29 @@ struct controller_client *controller_client_new(const struct controller_client_c
     client->sweep_timer.fire = sweep;
     client->publisher.loop = config->home;
     client->image = image_new_empty();
+    client_metadata_init(client);
     return client;
+}
+
+static void on_local_image(void *ctx, const struct image *image, const struct image_delta *delta)
+{
+    (void)delta; /* the subscribers are shown what is different for them */
+    client_metadata_local((struct controller_client *)ctx, image);
+}
+
+static void on_local_unsubscribed(void *ctx)
+{
+    ((struct controller_client *)ctx)->is_following_local = false;
+}
+
+static void follow_local(struct controller_client *client)
+{
+    client->is_following_local = true;
+    client->local = (struct controller_subscription){.loop = client->config.home,
+                                                     .on_publish = on_local_image,
+                                                     .on_unsubscribed = on_local_unsubscribed,
+                                                     .ctx = client};
+    controller_subscribe(client->config.local, &client->local);
 }
 
 static void on_unwatched(void *ctx)
@@ -292,6 +314,9 @@ void controller_client_start(struct controller_client *client)
         client->watch = (struct controller_watch){
             .loop = client->config.home, .on_view = on_view, .on_unwatched = on_unwatched, .ctx = client};
         controller_watch(client->config.local, &client->watch);
+        if (!client->is_direct) {
+            follow_local(client);
+        }
     } else {
         client_metadata_start(client);
     }
@@ -319,7 +344,8 @@ static void abort_calls(struct client_call **list)
 static void stop_step(struct loop_timer *timer)
 {
     struct controller_client *client = CONTAINER_OF(timer, struct controller_client, sweep_timer);
-    bool is_quiet = atomic_load(&client->submitting_count) == 0 && !client->is_watching && client->local_count == 0;
+    bool is_quiet = atomic_load(&client->submitting_count) == 0 && !client->is_watching &&
+                    !client->is_following_local && client->local_count == 0;
     client->stop_turns = is_quiet ? client->stop_turns + 1 : 0;
     if (client->stop_turns == 3) {
         client->on_stopped(client->on_stopped_ctx);
@@ -341,6 +367,9 @@ void controller_client_stop(struct controller_client *client, void (*on_stopped)
     if (client->is_watching) {
         controller_unwatch(&client->watch);
     }
+    if (client->is_following_local) {
+        controller_unsubscribe(&client->local);
+    }
     client->sweep_timer.fire = stop_step;
     loop_timer_set(client->config.home, &client->sweep_timer, loop_now_us(client->config.home));
 }
@@ -351,7 +380,7 @@ void controller_client_free(struct controller_client *client)
         return;
     }
     CHECK(client->waiting == NULL && client->sent == NULL && client->local_count == 0 && !client->is_watching &&
-          client->publisher.subscriptions == NULL);
+          !client->is_following_local && client->publisher.subscriptions == NULL);
     image_unref(client->image);
     mem_free(client);
 }

@@ -1,6 +1,7 @@
 /* controller_client: a broker's way to the controllers, wherever they are: requests go to the active one, committed metadata comes from any.
  *
- * Shape:     local (this node carries a controller): the subscription is the local controller's; requests go to it while it is the active one.
+ * Shape:     local (this node carries a controller): its images are shown; requests go to it while it is the active one. While it is not fed (taken
+ *            out of the quorum, not admitted yet, cut off) some other controller is followed, as if there were none here.
  *            remote: one CALL link to the active controller (found by asking the configured ones; an ERR_NOT_LEADER answer names it), and
  *            without a local controller one METADATA link to some controller, whose entries are applied here (image_apply) and checked
  *            against the hash chain; never backwards. A controller of another cluster is refused.

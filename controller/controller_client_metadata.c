@@ -3,6 +3,9 @@
  *   no link --connect, subscribe {offset, hash}--> following: entries, or first a snapshot
  *   following --silent, lost, or behind what an answer named--> no link, the next voter
  *
+ * With a local controller this is for when that one is not fed: it was taken out of the quorum, waits to be admitted, or is cut off. What an
+ * answer of the active controller names does not come then; as soon as the local one has it all again, the link is closed.
+ *
  * Only committed entries come, so nothing is ever taken back; what is not newer than the image is dropped (correctness.md 5). */
 #include "common/bytebuf.h"
 #include "common/logger.h"
@@ -236,10 +239,16 @@ static void tell_applied(struct loop_task *task)
 static void connect_again(struct loop_timer *timer)
 {
     struct controller_client *client = CONTAINER_OF(timer, struct controller_client, metadata.retry_timer);
-    if (!client->is_running || client->metadata.dial != NULL) {
+    bool is_wanted = client->config.local == NULL || client->metadata.wanted_since_us != 0;
+    if (!client->is_running || client->metadata.dial != NULL || !is_wanted) {
         return;
     }
     const struct controller_voter *voter = followed(client);
+    if (client->config.local != NULL) {
+        log_warn(client->config.env->logger, "controller_client", "local_metadata_stands_still",
+                 "offset=%" PRId64 " wanted=%" PRId64 " effect=\"another controller is followed\"",
+                 image_offset(client->image), client->metadata.wanted_offset);
+    }
     struct rpc_dial_config config = {.env = client->config.env,
                                      .loop = home(client),
                                      .kind = RPC_KIND_METADATA,
@@ -279,23 +288,51 @@ static void ping(struct loop_timer *timer)
 void client_metadata_want(struct controller_client *client, int64_t offset)
 {
     struct client_metadata_link *link = &client->metadata;
-    if (client->config.local != NULL || offset <= image_offset(client->image) || offset <= link->wanted_offset) {
+    if (client->is_direct || offset <= image_offset(client->image) || offset <= link->wanted_offset) {
         return;
     }
     link->wanted_offset = offset;
-    if (link->wanted_since_us == 0) {
-        link->wanted_since_us = loop_now_us(home(client));
+    if (link->wanted_since_us != 0) {
+        return;
+    }
+    link->wanted_since_us = loop_now_us(home(client));
+    if (client->config.local != NULL && link->dial == NULL && client->is_running) {
+        loop_timer_set(home(client), &link->retry_timer, link->wanted_since_us + CLIENT_LAG_US);
+    }
+}
+
+void client_metadata_local(struct controller_client *client, const struct image *image)
+{
+    struct client_metadata_link *link = &client->metadata;
+    if (!client->is_running || image_offset(image) < image_offset(client->image)) {
+        return; /* another controller told of it already */
+    }
+    if (link->dial != NULL) {
+        log_info(client->config.env->logger, "controller_client", "local_metadata_again", "offset=%" PRId64,
+                 image_offset(image));
+        drop_link(client);
+    }
+    if (image_offset(image) > image_offset(client->image)) {
+        show(client, image_ref(image));
+    } else if (memcmp(image_hash(image), image_hash(client->image), IMAGE_HASH_BYTES) != 0) {
+        client_fail(client, "the metadata of this node's controller differs from that of the others: see its log");
+    }
+}
+
+void client_metadata_init(struct controller_client *client)
+{
+    struct client_metadata_link *link = &client->metadata;
+    link->retry_timer.fire = connect_again;
+    link->ping_timer.fire = ping;
+    link->applied_task.run = tell_applied;
+    if (client->voter_count > 0) {
+        link->voter_index = (uint32_t)rng_below(client->config.env->rng, client->voter_count); /* brokers spread */
     }
 }
 
 void client_metadata_start(struct controller_client *client)
 {
-    struct client_metadata_link *link = &client->metadata;
-    link->voter_index = (uint32_t)rng_below(client->config.env->rng, client->voter_count); /* brokers spread */
-    link->retry_timer.fire = connect_again;
-    link->ping_timer.fire = ping;
-    link->applied_task.run = tell_applied;
-    loop_timer_set(home(client), &link->retry_timer, loop_now_us(home(client)));
+    loop_timer_set(home(client), &client->metadata.retry_timer, loop_now_us(home(client)));
 }
 
 void client_metadata_stop(struct controller_client *client)

@@ -86,6 +86,8 @@ struct controller_client {
     char cluster_id[RPC_CLUSTER_ID_BYTES];
     bool is_cluster_told;
 
+    struct controller_subscription local; /* to the local controller's images, which are shown on */
+    bool is_following_local;
     struct controller_watch watch; /* of the local controller */
     bool is_watching;
     struct controller_view local_view;
@@ -132,7 +134,11 @@ void client_call_local_changed(struct controller_client *client);
 
 /* ---- controller_client_metadata.c ---- */
 
+void client_metadata_init(struct controller_client *client);
+/* Follows from afar. */
 void client_metadata_start(struct controller_client *client);
+/* An image of the local controller. */
+void client_metadata_local(struct controller_client *client, const struct image *image);
 void client_metadata_stop(struct controller_client *client);
 /* An answer named this offset: it must come. */
 void client_metadata_want(struct controller_client *client, int64_t offset);
