@@ -215,17 +215,17 @@ FUNCTIONAL = ("unit", "prop", "golden", "spec", "fault")
 
 SUITES = (
     Suite("runner", 20, "the test runner counts right", runner),
-    Suite("unit", 180, "build with warnings as errors; unit, property, golden and fault tests",
+    Suite("unit", 150, "build with warnings as errors; unit, property, golden and fault tests",
           lambda context: meson_tests(context, "ci", FUNCTIONAL, "unit")),
-    Suite("model", 90, "a model of replication, state by state; planted flaws are found", model),
+    Suite("model", 60, "a model of replication, state by state; planted flaws are found", model),
     Suite("sim", 60, "whole nodes in one process, from a seed", lambda context: meson_tests(context, "ci", ("sim",), "sim")),
     Suite("cluster_sim", 150, "whole clusters in one process, from seeds: more than 1,000 minutes of them",
           lambda context: meson_tests(context, "ci", ("cluster_sim",), "cluster_sim")),
-    Suite("tidy", 150, "layout, layers, the seam, no mutable globals, format, clang-tidy on changed files", tidy),
-    Suite("cluster", 480, "real processes, real clients, Kafka's tools", cluster),
-    Suite("asan", 300, "the same tests under AddressSanitizer and UBSan; planted bugs are seen",
+    Suite("tidy", 120, "layout, layers, the seam, no mutable globals, format, clang-tidy on changed files", tidy),
+    Suite("cluster", 430, "real processes, real clients, Kafka's tools", cluster),
+    Suite("asan", 280, "the same tests under AddressSanitizer and UBSan; planted bugs are seen",
           lambda context: meson_tests(context, "asan", FUNCTIONAL + ("sim", "gate"), "asan", time_factor=4)),
     Suite("tsan", 240, "the same tests under ThreadSanitizer; a planted race is seen",
           lambda context: meson_tests(context, "tsan", FUNCTIONAL + ("sim", "gate"), "tsan", time_factor=10)),
-    Suite("fuzz", 300, "libFuzzer targets, a minute each", fuzz),
+    Suite("fuzz", 230, "libFuzzer targets, a minute each", fuzz),
 )
