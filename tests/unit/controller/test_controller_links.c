@@ -4,6 +4,7 @@
 #include "common/posix/posix_env.h"
 #include "common/rpc/rpc_server.h"
 #include "controller/controller_client.h"
+#include "controller/controller_private.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -269,19 +270,27 @@ static bool sees_topic(struct links_test *test)
     return test->image != NULL && image_find_topic(test->image, span_text("wanted")) != NULL;
 }
 
-static void create_topic(struct links_test *test)
+static void create_topic_by(struct links_test *test, struct controller_client *client, const char *text)
 {
-    struct span name = span_text("wanted");
+    struct span name = span_text(text);
     int16_t code = -7;
     struct ask ask = {.request = {.kind = CONTROLLER_AUTO_CREATE,
+                                  .loop = test->loop,
+                                  .on_done = on_done,
                                   .auto_create = {.names = &name, .name_count = 1, .ret_error_codes = &code}}};
-    submit(test, &ask);
+    controller_client_submit(client, &ask.request);
     posix_loop_run_until(test->loop, &ask.is_done);
     assert_int_equal(ask.request.err, ERR_OK);
     assert_int_equal(code, 0);
 }
 
-static void check_status(struct links_test *test)
+static void create_topic(struct links_test *test)
+{
+    create_topic_by(test, test->client, "wanted");
+}
+
+/* voter_count 0: whatever it is. */
+static void check_status_of(struct links_test *test, uint32_t voter_count)
 {
     struct controller_member members[CONTROLLER_VOTERS_MAX];
     struct ask ask = {.request = {.kind = CONTROLLER_STATUS, .status = {.ret_members = members}}};
@@ -289,12 +298,17 @@ static void check_status(struct links_test *test)
     posix_loop_run_until(test->loop, &ask.is_done);
     assert_int_equal(ask.request.err, ERR_OK);
     assert_true(ask.request.status.is_active);
-    assert_int_equal(ask.request.status.member_count, NODES);
-    assert_int_equal(ask.request.status.voter_count, NODES);
-    for (uint32_t i = 0; i < NODES; i++) {
+    for (uint32_t i = 0; i < voter_count; i++) {
+        assert_int_equal(ask.request.status.member_count, voter_count);
+        assert_int_equal(ask.request.status.voter_count, voter_count);
         assert_in_range(members[i].node_id, 1, NODES);
         assert_true(members[i].is_voter && members[i].address[0] != '\0' && members[i].log_end > 0);
     }
+}
+
+static void check_status(struct links_test *test)
+{
+    check_status_of(test, NODES);
 }
 
 /* ---- a client of another cluster ---- */
@@ -336,6 +350,91 @@ static void check_stranger(struct links_test *test)
     controller_client_stop(client, stranger_stopped, &stranger);
     posix_loop_run_until(test->loop, &stranger.is_stopped);
     controller_client_free(client);
+}
+
+/* ---- a node whose controller is taken out of the quorum (D15) ---- */
+
+struct outcast {
+    struct links_test *test;
+    struct controller_client *client;
+    struct controller_subscription subscription;
+    struct loop_task task;
+    struct node *leader;
+    uint64_t removed_id;
+    atomic_bool is_removed; /* said on the leader's loop */
+    bool is_seen;
+    bool is_unsubscribed;
+    bool is_stopped;
+};
+
+static void outcast_publish(void *ctx, const struct image *image, const struct image_delta *delta)
+{
+    struct outcast *outcast = (struct outcast *)ctx;
+    (void)delta;
+    outcast->is_seen = outcast->is_seen || image_find_topic(image, span_text("later")) != NULL;
+}
+
+static void outcast_cluster_id(void *ctx, const char *cluster_id)
+{
+    (void)ctx;
+    (void)cluster_id;
+}
+
+static void outcast_unsubscribed(void *ctx)
+{
+    ((struct outcast *)ctx)->is_unsubscribed = true;
+}
+
+static void outcast_stopped(void *ctx)
+{
+    ((struct outcast *)ctx)->is_stopped = true;
+}
+
+static void on_removed(void *ctx, enum err err)
+{
+    assert_int_equal(err, ERR_OK);
+    atomic_store(&((struct outcast *)ctx)->is_removed, true);
+}
+
+static void remove_on_loop(struct loop_task *task)
+{
+    struct outcast *outcast = CONTAINER_OF(task, struct outcast, task);
+    quorum_remove_voter(outcast->leader->controller->quorum, outcast->removed_id, on_removed, outcast);
+}
+
+/* Its broker learns of what is committed all the same. */
+static void check_outcast(struct links_test *test)
+{
+    struct outcast outcast = {.test = test, .leader = active(test)};
+    struct node *removed = &test->nodes[(outcast.leader - test->nodes + 1) % NODES];
+    outcast.removed_id = quorum_raft_id_of(controller_directory_id(removed->controller));
+    outcast.task = (struct loop_task){.run = remove_on_loop};
+    loop_post(outcast.leader->controller->loop, &outcast.task);
+    while (!atomic_load(&outcast.is_removed)) {
+        check_status_of(test, 0); /* passes through the loops */
+    }
+    struct controller_client_config config = {
+        .env = test->env,
+        .home = test->loop,
+        .local = removed->controller,
+        .voters = test->voters,
+        .voter_count = test->voter_count,
+        .hello = {.node_id = removed->options.node_id, .incarnation_id = {{9}}, .broker_epoch = -1},
+        .ctx = &outcast,
+        .on_cluster_id = outcast_cluster_id,
+        .on_fatal = on_fatal};
+    outcast.client = controller_client_new(&config);
+    controller_client_start(outcast.client);
+    outcast.subscription = (struct controller_subscription){
+        .loop = test->loop, .on_publish = outcast_publish, .on_unsubscribed = outcast_unsubscribed, .ctx = &outcast};
+    controller_client_subscribe(outcast.client, &outcast.subscription);
+    create_topic_by(test, outcast.client, "later");
+    posix_loop_run_until(test->loop, &outcast.is_seen);
+    controller_client_unsubscribe(outcast.client, &outcast.subscription);
+    posix_loop_run_until(test->loop, &outcast.is_unsubscribed);
+    controller_client_stop(outcast.client, outcast_stopped, &outcast);
+    posix_loop_run_until(test->loop, &outcast.is_stopped);
+    controller_client_free(outcast.client);
 }
 
 /* ---- the test ---- */
@@ -405,6 +504,7 @@ static void test_three_controllers(void **state)
     start_node(ended);
     await(&test, all_agree);
     create_topic(&test);
+    check_outcast(&test);
 
     controller_client_unsubscribe(test.client, &test.subscription);
     posix_loop_run_until(test.loop, &test.is_unsubscribed);
