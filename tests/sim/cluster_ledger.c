@@ -30,6 +30,12 @@ bool cluster_ledger_is_exposed(const struct cluster_ledger *ledger, unsigned par
     return offset < ledger->partitions[partition].exposed_end;
 }
 
+bool cluster_ledger_is_leader(const struct cluster_ledger *ledger, unsigned partition, unsigned node)
+{
+    const struct ledger_partition *known = &ledger->partitions[partition];
+    return known->epoch_count > 0 && known->epochs[known->epoch_count - 1].node == node;
+}
+
 static const char *node_name(const struct cluster_ledger *ledger, unsigned node)
 {
     return ledger->plan->nodes[node].name;

@@ -82,6 +82,7 @@ void cluster_ledger_observe(struct cluster_ledger *ledger, unsigned node, uint64
                             const struct broker *broker, const struct fs_sim *disk);
 /* The node's process is gone. */
 void cluster_ledger_forget(struct cluster_ledger *ledger, unsigned node);
+bool cluster_ledger_is_leader(const struct cluster_ledger *ledger, unsigned partition, unsigned node);
 bool cluster_ledger_is_exposed(const struct cluster_ledger *ledger, unsigned partition, int64_t offset);
 
 /* After healing, on one replica: everything up to its high watermark once more from the beginning, CRCs too, and its leader

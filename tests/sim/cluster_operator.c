@@ -154,16 +154,19 @@ static void take_out(struct cluster_operator *people, const struct operator_vote
     kafka_client_send(connection, &people->request, &message);
 }
 
-/* A node that waits: its old self goes first. */
+/* A node that waits: its old self goes first. One that was half admitted when the leader changed does not ask any more, but does not
+ * vote either. */
 static bool admit(struct cluster_operator *people)
 {
     for (unsigned i = 0; i < people->options.plan->node_count; i++) {
         const struct cluster_plan_node *node = &people->options.plan->nodes[i];
         struct uuid directory;
-        if (!node->is_controller || !people->options.is_waiting(people->options.ctx, i, &directory)) {
+        bool is_waiting = node->is_controller && people->options.is_waiting(people->options.ctx, i, &directory);
+        const struct operator_voter *voter = find_voter(people, node->node_id);
+        bool is_away = people->has_away && people->away.node_id == node->node_id;
+        if (!node->is_controller || is_away || uuid_is_zero(directory) || (!is_waiting && voter != NULL)) {
             continue;
         }
-        const struct operator_voter *voter = find_voter(people, node->node_id);
         if (voter == NULL) {
             add(people, node, directory, CHANGE_ADMITTED);
             return true;

@@ -4,7 +4,8 @@
  *
  * Per partition: batches [head, head + count) are unacknowledged. They are sent in order to the leader that is known; the answer to
  * one that fails makes it wait until nothing of the partition is under way, then all are sent again in order, to whoever leads then.
- * The head's predecessor is acknowledged, so "out of order sequence" for a head is a lost record or a lost producer state. */
+ * The head's predecessor is acknowledged, so "out of order sequence" for a head is a lost record or a lost producer state; unless it was
+ * said by a leader of before, which does not know yet that others have gone on. */
 #include "common/logger.h"
 #include "common/mem.h"
 #include "common/seam/clock.h"
@@ -161,14 +162,16 @@ static void batch_judge(struct producer_batch *batch, int16_t error_code, int64_
         batch_acknowledged(batch, -1); /* it is there; where, the broker has forgotten */
         return;
     }
-    if (is_head && (error_code == ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER || error_code == ERROR_UNKNOWN_PRODUCER_ID)) {
+    bool is_out_of_order = error_code == ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER || error_code == ERROR_UNKNOWN_PRODUCER_ID;
+    bool is_by_leader =
+        producer->options.is_leader(producer->options.ctx, partition->index, (unsigned)partition->broker);
+    if (is_head && is_out_of_order && is_by_leader) {
         cluster_verdict_violation(producer->options.verdict,
                                   "R4: partition %u: a broker answers %s to sequence %" PRIu64
                                   " of session %u, whose predecessors are acknowledged",
                                   partition->index, error_code_name(error_code), batch->first_number,
                                   producer->session);
-    } else if (error_code != ERROR_NONE && !error_code_is_retriable(error_code) &&
-               error_code != ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER) {
+    } else if (error_code != ERROR_NONE && !error_code_is_retriable(error_code) && !is_out_of_order) {
         cluster_verdict_violation(producer->options.verdict, "partition %u: produce is answered by %s",
                                   partition->index, error_code_name(error_code));
     }

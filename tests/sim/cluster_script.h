@@ -21,6 +21,8 @@ struct cluster_script_options {
     struct cluster_verdict *verdict;
     /* Whether some leader has ever shown a high watermark above `offset`: a reader must not have seen it otherwise. */
     bool (*is_exposed)(void *ctx, unsigned partition, int64_t offset);
+    /* Whether the broker leads in the newest leader epoch that has begun: others may know less than they think. */
+    bool (*is_leader)(void *ctx, unsigned partition, unsigned broker);
     void *ctx;
 };
 

@@ -8,6 +8,14 @@
 
 /* ---- the world ---- */
 
+/* By the metadata as well: a new leader may have been chosen that does not know it yet. */
+static bool is_leader(void *ctx, unsigned partition, unsigned broker)
+{
+    const struct cluster_world *cluster = (const struct cluster_world *)ctx;
+    return cluster_ledger_is_leader(&cluster->ledger, partition, broker) &&
+           cluster->meta.partitions[partition].leader == (int32_t)broker;
+}
+
 static bool is_exposed(void *ctx, unsigned partition, int64_t offset)
 {
     return cluster_ledger_is_exposed(&((struct cluster_world *)ctx)->ledger, partition, offset);
@@ -73,6 +81,7 @@ void cluster_world_init(struct cluster_world *cluster, uint64_t seed, const stru
                                                               .history = &cluster->history,
                                                               .verdict = &cluster->verdict,
                                                               .is_exposed = is_exposed,
+                                                              .is_leader = is_leader,
                                                               .ctx = cluster};
 }
 
