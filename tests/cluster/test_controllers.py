@@ -15,8 +15,8 @@ from topics import create, try_create
 from waiting import stretched, wait_until
 
 RATE, PARTITIONS, ROUNDS = 500, 6, 10
-ELECTION_SECONDS_MAX = 1.0  # L1
-STALL_SECONDS_MAX = 1.0  # of a partition whose broker nobody touched
+ELECTION_SECONDS_MAX, SPLIT_VOTE_SECONDS_MAX = 1.0, 2.0  # L1; one election in ten may need a second vote
+STALL_SECONDS_MAX = 1.5  # of a partition whose broker nobody touched
 GONE_SECONDS = 20
 
 
@@ -57,7 +57,8 @@ def test_the_active_controller_is_killed_ten_times(folder):
             check_untouched(load, watch, since)
         assert_clean(load.sent, load.acked, read_by_assign(cluster.bootstrap, "loaded", PARTITIONS), "confluent-kafka with assign()")
         assert {f"after-{number}" for number in range(ROUNDS)} <= set(cluster.view().topics)
-    assert max(elections) <= stretched(ELECTION_SECONDS_MAX)
+    late = [seconds for seconds in elections if seconds > stretched(ELECTION_SECONDS_MAX)]
+    assert len(late) <= 1 and max(elections) <= stretched(SPLIT_VOTE_SECONDS_MAX), elections
 
 
 def test_leaders_serve_while_the_quorum_is_gone(folder):
