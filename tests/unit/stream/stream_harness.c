@@ -56,6 +56,10 @@ static bool check_link(void *ctx, const struct rpc_hello *peer, struct loop **re
 static void on_link(void *ctx, struct rpc_link *link)
 {
     struct stream_node *node = ctx;
+    if (node->on_raw_link != NULL) {
+        node->on_raw_link(node, link);
+        return;
+    }
     stream_server_accept(node->server, link);
 }
 

@@ -75,6 +75,8 @@ struct stream_node {
     struct stream_client *client;
     struct stream_server *server;
     struct fake_partition *partitions;
+    void (*on_raw_link)(struct stream_node *node, struct rpc_link *link); /* not NULL: takes the links of followers */
+    void *raw_ctx;
     unsigned stops_left;
     void (*on_stopped)(struct stream_node *node);
     unsigned node_count;

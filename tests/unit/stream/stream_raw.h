@@ -50,6 +50,7 @@ struct raw {
     int32_t last_error;
     int32_t end_error;
     Node__ReplicaAnswer last_answer;
+    uint32_t last_handle;
 };
 
 static inline void raw_on_hello(void *ctx, struct rpc_hello *ret_hello)
@@ -70,7 +71,9 @@ static inline void raw_on_up(void *ctx, struct rpc_link *link)
 
 static inline void raw_take_part(struct raw *raw, const Node__ReplicaPart *part)
 {
-    assert_true(part->handle < HANDLES);
+    if (part->handle >= HANDLES) {
+        return;
+    }
     if (part->bytes > 0 && raw->bytes[part->handle] == 0) {
         raw->first_at[part->handle] = raw->body_bytes;
     }
