@@ -148,10 +148,10 @@ bool cluster_nemesis_hit_power(struct cluster_nemesis *nemesis, enum cluster_fau
             return false;
         }
         target->wants_disk = true;
-        target->node->directory =
-            UUID_ZERO; /* so that people don't think the quorum whole and take another voter out */
         set_lossy(target, true);
         sim_node_kill(target->node->machine);
+        /* So that people don't think the quorum whole and take another voter out. */
+        target->node->directory = UUID_ZERO;
         return true;
     }
     lose_power(nemesis, target, fault == CLUSTER_FAULT_POWER_LOSS ? FS_SIM_CRASH_LOSE : FS_SIM_CRASH_RANDOM);

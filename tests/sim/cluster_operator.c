@@ -200,16 +200,6 @@ static bool bring_back(struct cluster_operator *people)
     UNREACHABLE();
 }
 
-static bool is_broker(const struct cluster_operator *people, int32_t node_id)
-{
-    for (unsigned i = 0; i < people->options.plan->node_count; i++) {
-        if (people->options.plan->nodes[i].node_id == node_id) {
-            return people->options.plan->nodes[i].is_broker;
-        }
-    }
-    return false;
-}
-
 static bool disturb(struct cluster_operator *people)
 {
     if (!people->wants_disturbance || people->is_ending || people->has_away || people->voter_count < 3 ||
@@ -217,12 +207,8 @@ static bool disturb(struct cluster_operator *people)
         return false;
     }
     people->wants_disturbance = false;
-    struct operator_voter chosen = people->voters[rng_below(people->env->rng, people->voter_count)];
-    if (is_broker(people, chosen.node_id)) {
-        return false; /* its broker would hear of no metadata any more: defect D15 */
-    }
     people->has_away = true;
-    people->away = chosen;
+    people->away = people->voters[rng_below(people->env->rng, people->voter_count)];
     people->away_until_us = loop_now_us(people->loop) + rng_below(people->env->rng, AWAY_US_MOST);
     take_out(people, &people->away, CHANGE_REMOVED);
     return true;
