@@ -6,7 +6,7 @@
  * Safety:    what topics promise is not exceeded: while a topic is cached, unsynced bytes are taken from one broker at a time, only
  *            when its partitions have all replicas in sync, and the next only after it is in sync again; never with a minimum
  *            of one. The same holds, for all topics, of brokers that lose their disk. Synced topics and the quorum lose power as often as the seed likes, all at once too.
- *            A voter loses its disk only while all the others are well and hold theirs.
+ *            A voter loses its disk only while all the others hold theirs (running or not).
  * Liveness:  cluster_nemesis_heal ends all faults and boots all nodes; frozen ones go on by the time that it returns.
  * Threads:   one.
  * Source:    testing.md 1 and 10; correctness.md 1, note 1.

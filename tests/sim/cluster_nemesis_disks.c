@@ -81,7 +81,7 @@ static bool is_quorum_well(const struct cluster_nemesis *nemesis)
 {
     const struct cluster_world *cluster = nemesis->cluster;
     for (unsigned i = 0; i < cluster->plan.node_count; i++) {
-        if (cluster->plan.nodes[i].is_controller && (!cluster->nodes[i].is_ready || nemesis->nodes[i].wants_disk)) {
+        if (cluster->plan.nodes[i].is_controller && nemesis->nodes[i].wants_disk) {
             return false;
         }
     }
