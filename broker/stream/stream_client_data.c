@@ -157,7 +157,8 @@ static const char *stream_follow_collect(struct stream_lane *lane, struct stream
         follow->batch = mem_alloc(follow->batch_bytes);
         memory_take(memory, follow->batch_bytes);
     }
-    if (part->rest_bytes != follow->batch_bytes - follow->batch_filled_bytes - bytes.bytes) {
+    size_t room_bytes = follow->batch_bytes - follow->batch_filled_bytes;
+    if (bytes.bytes > room_bytes || part->rest_bytes != room_bytes - bytes.bytes) {
         return "pieces that do not fit";
     }
     if (bytes.bytes > 0) {

@@ -238,6 +238,31 @@ static void liar_data(struct liar *liar)
     stream_wire_send(liar->link, STREAM_DATA, &message.base, &body, 1);
 }
 
+static void liar_piece(struct liar *liar, size_t byte_count, uint64_t rest_bytes, int32_t leader_epoch)
+{
+    Node__ReplicaData message = NODE__REPLICA_DATA__INIT;
+    Node__ReplicaPart part = NODE__REPLICA_PART__INIT;
+    Node__ReplicaPart *pointer = &part;
+    uint8_t bytes[300] = {0};
+    struct rpc_piece body = {.bytes = span_make(bytes, byte_count)};
+    message.n_parts = 1;
+    message.parts = &pointer;
+    part.handle = liar->handle;
+    part.leader_epoch = leader_epoch;
+    part.bytes = byte_count;
+    part.rest_bytes = rest_bytes;
+    stream_wire_send(liar->link, STREAM_DATA, &message.base, &body, 1);
+}
+
+/* A batch of 20 bytes of which the second piece has 100, with a rest that makes the sum come out right modulo 2^64 (D-rev1: a heap
+ * overflow once; ASan sees it). */
+static void liar_pieces(struct liar *liar)
+{
+    int32_t leader_epoch = (int32_t)prop_below(&liar->prop, 2);
+    liar_piece(liar, 10, 10, leader_epoch);
+    liar_piece(liar, 100, UINT64_MAX - 89, leader_epoch);
+}
+
 static void lie(struct sim_node *node, void *ctx)
 {
     struct liar *liar = ctx;
@@ -252,6 +277,8 @@ static void lie(struct sim_node *node, void *ctx)
         }
         break;
     case 1:
+        liar_pieces(liar);
+        break;
     case 2:
     case 3:
         liar_data(liar);
