@@ -254,6 +254,7 @@ void cluster_nemesis_init(struct cluster_nemesis *nemesis, struct cluster_world 
         cluster->nodes[i].on_death = on_death;
         cluster_nemesis_repair_disk(target);
     }
+    cluster_nemesis_heal_links(nemesis);
     /* Swarm: a third of the kinds stays away from this seed, which lets the others go further. */
     for (unsigned fault = 0; fault < CLUSTER_FAULT_COUNT; fault++) {
         nemesis->enabled |= prop_chance(prop_of(nemesis), 2, 3) ? 1u << fault : 0;

@@ -3,7 +3,6 @@
 
 #define TROUBLE_US_MOST (12u * SIM_SECOND_US)
 #define NORMAL_US_LEAST 60u
-#define NORMAL_US_MOST 800u
 #define SLOW_US_MOST 300000u
 
 static unsigned host_count(const struct cluster_nemesis *nemesis)
@@ -102,7 +101,7 @@ void cluster_nemesis_heal_links(struct cluster_nemesis *nemesis)
                 struct sim_link *link =
                     sim_fabric_link(nemesis->cluster->fabric, host_at(nemesis, a), host_at(nemesis, b));
                 link->latency_us_least = NORMAL_US_LEAST;
-                link->latency_us_most = NORMAL_US_MOST;
+                link->latency_us_most = nemesis->cluster->plan.link_us_most;
             }
         }
     }

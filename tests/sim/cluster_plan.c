@@ -103,6 +103,8 @@ static void draw_settings(struct cluster_plan *plan, struct prop *prop)
     plan->heartbeat_interval_ms = plan->session_timeout_ms / 6;
     static const int64_t lags_ms[] = {1000, 3000, 10000};
     plan->lag_time_ms = lags_ms[prop_below(prop, ARRAY_COUNT(lags_ms))];
+    static const uint64_t links_us[] = {800, 800, 10000, 50000}; /* slow ones make narrow windows wide */
+    plan->link_us_most = links_us[prop_below(prop, ARRAY_COUNT(links_us))];
     static const uint64_t gaps_us[] = {4000000, 10000000, 20000000};
     plan->gap_us_most = gaps_us[prop_below(prop, ARRAY_COUNT(gaps_us))];
 }
@@ -134,11 +136,11 @@ void cluster_plan_describe(const struct cluster_plan *plan, char *ret_text, size
     size_t bytes = (size_t)snprintf(
         ret_text, bytes_max,
         "brokers=%u controllers=%u combined=%s segment=%d index=%d snapshot=%d trailing=%d session_ms=%d lag_ms=%d "
-        "gap_s=%u churn_ms=%u people=%s readers=%u workers=",
+        "gap_s=%u link_us=%u churn_ms=%u people=%s readers=%u workers=",
         plan->broker_count, plan->controller_count, plan->is_combined ? "yes" : "no", plan->segment_bytes,
         plan->index_interval_bytes, plan->snapshot_entries, plan->trailing_entries, plan->session_timeout_ms,
-        (int)plan->lag_time_ms, (unsigned)(plan->gap_us_most / 1000000), (unsigned)(plan->churn_us / 1000),
-        plan->has_people ? "yes" : "no", plan->reader_count);
+        (int)plan->lag_time_ms, (unsigned)(plan->gap_us_most / 1000000), (unsigned)plan->link_us_most,
+        (unsigned)(plan->churn_us / 1000), plan->has_people ? "yes" : "no", plan->reader_count);
     for (unsigned i = 0; i < plan->node_count && bytes < bytes_max; i++) {
         bytes += (size_t)snprintf(ret_text + bytes, bytes_max - bytes, "%d", plan->nodes[i].worker_count);
     }

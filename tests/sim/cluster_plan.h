@@ -74,6 +74,7 @@ struct cluster_plan {
     int32_t heartbeat_interval_ms;
     int64_t lag_time_ms;
     /* faults */
+    uint64_t link_us_most; /* latency of a link that is well */
     uint64_t gap_us_most;
 };
 
