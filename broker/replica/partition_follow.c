@@ -86,7 +86,8 @@ static enum err follow_check_batches(const struct partition *partition, struct s
         if (batch_check_crc(&batch) != ERR_OK) {
             return ERR_CORRUPT;
         }
-        if (batch.header.partition_leader_epoch > leader_epoch) {
+        if (batch.header.partition_leader_epoch > leader_epoch ||
+            batch.header.base_offset > INT64_MAX - INT32_MAX - 1) { /* its last offset is an offset */
             return ERR_MALFORMED;
         }
         if (batch.header.base_offset != expected && !partition->settings.policy.is_key_required) {
