@@ -7,9 +7,9 @@
 #include <limits.h>
 
 void cluster_ledger_init(struct cluster_ledger *ledger, const struct cluster_plan *plan,
-                         struct cluster_verdict *verdict)
+                         const struct cluster_meta *meta, struct cluster_verdict *verdict)
 {
-    *ledger = (struct cluster_ledger){.plan = plan, .verdict = verdict};
+    *ledger = (struct cluster_ledger){.plan = plan, .meta = meta, .verdict = verdict};
 }
 
 void cluster_ledger_done(struct cluster_ledger *ledger)
@@ -97,6 +97,22 @@ static void leads(struct cluster_ledger *ledger, unsigned index, unsigned node, 
     }
 }
 
+/* What is shown as committed is held by every replica in sync that runs (trap 3). */
+static void check_holders(struct cluster_ledger *ledger, unsigned index, unsigned leader, int64_t high_watermark)
+{
+    for (unsigned node = 0; node < ledger->plan->broker_count; node++) {
+        const struct ledger_replica *replica = &ledger->replicas[node][index];
+        bool is_in_sync = (ledger->meta->partitions[index].isr & (1u << node)) != 0;
+        if (node != leader && is_in_sync && replica->is_seen && replica->log_end < high_watermark) {
+            cluster_verdict_violation(ledger->verdict,
+                                      "R1: partition %u: %s shows a high watermark of %" PRId64
+                                      ", but the log of %s, which is in sync, ends at %" PRId64,
+                                      index, node_name(ledger, leader), high_watermark, node_name(ledger, node),
+                                      replica->log_end);
+        }
+    }
+}
+
 /* A leader's high watermark has moved: not beyond where a later epoch began. */
 static void exposes(struct cluster_ledger *ledger, unsigned index, unsigned node, const struct partition *seen)
 {
@@ -105,6 +121,7 @@ static void exposes(struct cluster_ledger *ledger, unsigned index, unsigned node
         return;
     }
     partition->exposed_end = seen->high_watermark;
+    check_holders(ledger, index, node, seen->high_watermark);
     for (size_t i = partition->epoch_count; i > 0 && partition->epochs[i - 1].leader_epoch > seen->leader_epoch; i--) {
         if (partition->epochs[i - 1].start_offset < seen->high_watermark) {
             cluster_verdict_violation(ledger->verdict,
@@ -155,6 +172,14 @@ static void check_ends(struct cluster_ledger *ledger, unsigned index, unsigned n
     }
     if (log_end < before->log_end) {
         ledger->counts.truncations++;
+        bool is_in_sync = (ledger->meta->partitions[index].isr & (1u << node)) != 0;
+        if (is_in_sync && log_end < ledger->partitions[index].exposed_end) {
+            cluster_verdict_violation(ledger->verdict,
+                                      "R1: partition %u: %s, which is in sync, cuts its log from %" PRId64
+                                      " to %" PRId64 ", below the high watermark %" PRId64,
+                                      index, node_name(ledger, node), before->log_end, log_end,
+                                      ledger->partitions[index].exposed_end);
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 #define TESTS_SIM_CLUSTER_LEDGER_H
 
 #include "broker/broker.h"
+#include "tests/sim/cluster_meta.h"
 #include "tests/sim/cluster_plan.h"
 #include "tests/sim/cluster_verdict.h"
 #include "tests/support/fs_sim.h"
@@ -67,6 +68,7 @@ struct ledger_counts {
 
 struct cluster_ledger {
     const struct cluster_plan *plan;
+    const struct cluster_meta *meta; /* whose ISRs must hold what is committed */
     struct cluster_verdict *verdict;
     struct ledger_partition partitions[CLUSTER_PARTITIONS_MAX];
     struct ledger_replica replicas[CLUSTER_NODES_MAX][CLUSTER_PARTITIONS_MAX];
@@ -74,7 +76,7 @@ struct cluster_ledger {
 };
 
 void cluster_ledger_init(struct cluster_ledger *ledger, const struct cluster_plan *plan,
-                         struct cluster_verdict *verdict);
+                         const struct cluster_meta *meta, struct cluster_verdict *verdict);
 void cluster_ledger_done(struct cluster_ledger *ledger);
 
 /* A piece of the broker's code has run. */

@@ -149,6 +149,8 @@ bool cluster_nemesis_hit_power(struct cluster_nemesis *nemesis, enum cluster_fau
         }
         target->wants_disk = true;
         set_lossy(target, true);
+        target->node->lost_directory = target->node->directory;
+        target->node->lost_start_count = target->node->machine->start_count;
         sim_node_kill(target->node->machine);
         /* So that people don't think the quorum whole and take another voter out. */
         target->node->directory = UUID_ZERO;

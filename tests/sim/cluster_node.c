@@ -42,6 +42,17 @@ static void on_machine_death(struct sim_node *machine)
     }
 }
 
+/* Trap 16: a voter without its log is nobody that has voted. */
+static void check_identity(const struct cluster_node *node)
+{
+    bool has_lost = !uuid_is_zero(node->lost_directory) && node->machine->start_count > node->lost_start_count;
+    if (has_lost && uuid_equal(node->directory, node->lost_directory)) {
+        cluster_verdict_violation(&node->cluster->verdict,
+                                  "R8: the controller of %s lost its disk, and goes on under the same identity",
+                                  node->plan->name);
+    }
+}
+
 /* Everything that checkers look at lies in the memory of the node: after each piece of its code. */
 static void on_machine_turn(struct sim_node *machine)
 {
@@ -50,6 +61,7 @@ static void on_machine_turn(struct sim_node *machine)
         cluster_meta_observe(&node->cluster->meta, node->index, node->broker);
         if (node->broker->controller != NULL) {
             node->directory = controller_directory_id(node->broker->controller);
+            check_identity(node);
         }
         cluster_ledger_observe(&node->cluster->ledger, node->index, machine->start_count, node->broker, machine->disk);
     }

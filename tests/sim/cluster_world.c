@@ -71,7 +71,7 @@ void cluster_world_init(struct cluster_world *cluster, uint64_t seed, const stru
     cluster->fabric = sim_fabric_new(&cluster->world);
     cluster_plan_draw(&cluster->plan, &cluster->world.prop, &options->limits);
     cluster_history_init(&cluster->history, cluster->plan.partition_count, &cluster->verdict);
-    cluster_ledger_init(&cluster->ledger, &cluster->plan, &cluster->verdict);
+    cluster_ledger_init(&cluster->ledger, &cluster->plan, &cluster->meta, &cluster->verdict);
     cluster_meta_init(&cluster->meta, &cluster->plan, &cluster->verdict);
     for (unsigned i = 0; i < cluster->plan.node_count; i++) {
         cluster_node_make(cluster, i);

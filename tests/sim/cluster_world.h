@@ -29,11 +29,13 @@ struct cluster_node {
     bool is_stopping;
     uint64_t last_boot_count; /* of the machine, when its last process was started */
     uint64_t seen_abort_count;
-    struct uuid directory;  /* of its controller; zero: not known */
-    bool is_waiting;        /* it has asked to be admitted */
-    char problem[512];      /* why its last process did not start or ended by itself; "" */
-    struct loop_timer reap; /* of a process that has stopped */
-    void *nemesis;          /* its owner: told of deaths */
+    struct uuid directory;      /* of its controller; zero: not known */
+    struct uuid lost_directory; /* whose disk was taken; zero: none */
+    uint64_t lost_start_count;  /* of the process that had it */
+    bool is_waiting;            /* it has asked to be admitted */
+    char problem[512];          /* why its last process did not start or ended by itself; "" */
+    struct loop_timer reap;     /* of a process that has stopped */
+    void *nemesis;              /* its owner: told of deaths */
     void (*on_death)(struct cluster_node *node);
     /* of the process that runs; in its memory */
     struct broker_options options;
