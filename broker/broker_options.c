@@ -282,6 +282,14 @@ static enum err check_roles(const struct broker_options *options, const struct b
                       "controller.quorum.voters is empty, but this node is no controller: name the controllers of its "
                       "cluster, as in controller.quorum.voters=1@host:9093");
     }
+    if (is_controller && voter_count > 0 && !is_voter) {
+        (void)snprintf(
+            ret_problem->text, sizeof(ret_problem->text),
+            "controller.quorum.voters is %s, but this is node %d and its process.roles has controller: name it as "
+            "%d@host:port too",
+            options->controller_quorum_voters, options->node_id, options->node_id);
+        return ERR_INVALID;
+    }
     if (!is_controller && is_voter) {
         (void)snprintf(
             ret_problem->text, sizeof(ret_problem->text),

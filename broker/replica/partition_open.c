@@ -134,6 +134,7 @@ static void partition_on_epoch_begun(void *ctx, enum err err);
 static void partition_begin_epoch(struct partition *partition)
 {
     partition->is_busy = true;
+    partition_is_opening(partition, partition->set->metadata_offset); /* applied is what it leads by */
     partition_log_begin_epoch(partition->log, partition->wanted_leader_epoch, partition_on_epoch_begun, partition);
 }
 

@@ -103,7 +103,7 @@ def test_bad_environment(place):
 
 
 def test_another_nodes_controller(place):
-    assert "names node 2, but this is node 1" in place.refused_with(controller__quorum__voters="2@127.0.0.1:9093")
+    assert "name it as 1@host:port too" in place.refused_with(controller__quorum__voters="2@127.0.0.1:9093")
 
 
 # ---- addresses ----

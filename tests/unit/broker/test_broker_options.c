@@ -127,7 +127,7 @@ static void roles_fit_voters(void **state)
         {"broker,controller", "1@a:1,2@b:2,3@c:3", "PLAINTEXT://127.0.0.1:1,INTERNAL://127.0.0.1:2", NULL},
         {"broker", "4@a:1", "PLAINTEXT://127.0.0.1:1,INTERNAL://127.0.0.1:2", NULL},
         {"controller", "1@a:1,2@b:2,3@c:3", "INTERNAL://127.0.0.1:2", NULL},
-        {"controller", "2@b:2", "INTERNAL://127.0.0.1:2", NULL}, /* a voter to be admitted */
+        {"controller", "2@b:2", "INTERNAL://127.0.0.1:2", "name it as 1@host:port too"},
         {"broker", "1@a:1", "PLAINTEXT://127.0.0.1:1,INTERNAL://127.0.0.1:2", "has no controller"},
         {"broker", "4@a:1", "PLAINTEXT://127.0.0.1:1", "has no INTERNAL address"},
     };
