@@ -67,7 +67,9 @@ class Session:
 
     def __init__(self, folder, port):
         command = [SCRIPT, "3", "--program", program(), "--dir", folder, "--base-port", str(port), "--", "--set", "min.insync.replicas=2"]
-        self.process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        # As at a terminal: what a job in the background was started with (Ctrl-C ignored) is inherited else, and a shell can't trap it.
+        self.process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                                        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         self.lines = []
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
