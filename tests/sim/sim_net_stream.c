@@ -134,8 +134,7 @@ static void segment_arrives(struct sim_end *from, struct sim_end *to, struct sim
 static void pipe_retry(struct sim_end *from)
 {
     if (from->is_silent) {
-        pipe_drop_segments(from);
-        connection_free_if_over(from->connection);
+        pipe_drop_segments(from); /* the caller looks whether that was the last of the connection */
         return;
     }
     struct sim_world *world = world_of(from);
@@ -150,6 +149,7 @@ static void on_pipe_event(struct loop_timer *event)
     struct sim_end *to = from->peer;
     if (!to->host->is_on || !sim_net_is_open(from->host, to->host)) {
         pipe_retry(from);
+        connection_free_if_over(from->connection);
         return;
     }
     pipe->retry_us = RETRY_US_FIRST;
