@@ -295,7 +295,7 @@ static void ignore_fatal(void *ctx, const char *reason)
 enum err controller_start_quorum(struct controller *controller, struct option_problem *ret_problem)
 {
     controller_fatal_fn on_fatal_wanted = controller->options.on_fatal;
-    controller->options.on_fatal = ignore_fatal; /* a failure is returned for now */
+    controller->options.on_fatal = ignore_fatal; /* during the start a failure is returned */
     enum err err = quorum_start(controller->quorum, controller->loop);
     controller->options.on_fatal = on_fatal_wanted;
     if (err == ERR_OK && image_cluster_id(controller->image)[0] != '\0' &&

@@ -4,7 +4,7 @@
  * Shape:     one leader per partition; each node once per answer.
  * Errors:    false: the arena is exhausted.
  * Ownership: what is added is copied into the request's arena: the image may be gone when the answer is encoded.
- * Threads:   the thread that owns `image` and, for now, the request's arena.
+ * Threads:   the one thread that may use both `image` and the arena at that moment: the request's worker, or the worker of a part under way.
  * Source:    KIP-951.
  */
 #ifndef BROKER_API_LEADER_HINT_H
