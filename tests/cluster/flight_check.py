@@ -1,8 +1,8 @@
 """Judges what a consumer read of the flights against what the producer sent and what was acknowledged. No I/O.
 
     sent    rows in the order of sending: (key, value)
-    acked   {row number: (partition, offset)} as the delivery reports said; offset None: acknowledged, the client was not told where (a batch
-            that it sent again, and that the broker had already, but no longer among the last five)
+    acked   {row number: (partition, offset)} as the delivery reports said; offset None: acknowledged, and the client was not told where
+            (load.py, WITHOUT_OFFSET)
     read    {partition: [(offset, key, value), ...]} in the order of reading
 """
 from collections import Counter

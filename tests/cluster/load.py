@@ -8,6 +8,8 @@
 import bisect
 import itertools
 import json
+import logging
+import re
 import statistics
 import threading
 import time
@@ -22,13 +24,37 @@ STATISTICS_MS = 10
 CLIENT = {"enable.idempotence": True, "acks": "all", "linger.ms": 5, "message.timeout.ms": 200_000, "queue.buffering.max.messages": 100_000,
           "reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 200, "retry.backoff.ms": 20, "retry.backoff.max.ms": 200,
           # By itself librdkafka looks for the leaders of brokers that are down once a second: a client's share that hides the servers'.
-          "topic.metadata.refresh.interval.ms": 100, "partitioner": "murmur2_random", "log_level": 0}
+          "topic.metadata.refresh.interval.ms": 100, "partitioner": "murmur2_random", "log_level": 7, "debug": "eos"}
+# The two cases in which librdkafka reports rows as acknowledged without knowing their offsets; it says so under debug=eos. IMPLICITACK: the next
+# leader refused the retry of a batch (it did not lead yet) and took the retry of the batch after it, so the first was there already.
+# DUPSEQ: the broker had the batch, and no longer among the producer's last five.
+WITHOUT_OFFSET = {"IMPLICITACK": re.compile(r"(\d+) message\(s\) implicitly acked"),
+                  "DUPSEQ": re.compile(r"with (\d+) message\(s\) failed due to duplicate sequence number")}
 
 
 def numbered_rows(keys=100):
     """As many rows as anybody wants, in the form of the flights."""
     for number in itertools.count():
         yield b"key%d" % (number % keys), b'{"row":%d,"padding":"%s"}' % (number, b"x" * 100)
+
+
+class Unplaced(logging.Handler):
+    """Counts the rows that the client says it acknowledges without an offset: {why: rows}."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = dict.fromkeys(WITHOUT_OFFSET, 0)
+
+    def emit(self, record):
+        for why, pattern in WITHOUT_OFFSET.items():
+            found = pattern.search(record.getMessage())
+            if found:
+                self.rows[why] += int(found.group(1))
+
+    def logger(self):
+        logger = logging.Logger("client of the load", logging.DEBUG)
+        logger.addHandler(self)
+        return logger
 
 
 class Load:
@@ -42,7 +68,8 @@ class Load:
         self._is_ending, self._is_done, self.problem = threading.Event(), threading.Event(), None
         settings = {**CLIENT, "bootstrap.servers": bootstrap, "statistics.interval.ms": STATISTICS_MS, "stats_cb": self._on_statistics,
                     **(client or {})}
-        self.producer = Producer(settings)
+        self.unplaced = Unplaced()
+        self.producer = Producer(settings, logger=self.unplaced.logger())
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     # ---- the thread ----
@@ -125,6 +152,8 @@ class Load:
         assert self.problem is None, self.problem
         assert not self.failed, f"{len(self.failed)} rows were refused, such as {self.failed[:3]}"
         assert len(self.acked) == len(self.sent)
+        without_offset = sum(offset is None for _partition, offset in self.acked.values())
+        assert without_offset == sum(self.unplaced.rows.values()), f"{without_offset} rows acknowledged without an offset, the client says why of {self.unplaced.rows}"
 
     def stop(self, seconds=30):
         """Sends no more; what was sent is acknowledged."""
