@@ -212,6 +212,7 @@ enum err call_codec_pack_request(const struct controller_request *request, uint6
     Node__CallRequest message = NODE__CALL_REQUEST__INIT;
     message.id = id;
     message.timeout_us = timeout_us;
+    message.term = request->for_term;
     enum err err = fill_request(&arena, request, &message, body);
     if (err == ERR_OK) {
         err = call_codec_pack_message(&message.base, CALL_HEADER_BYTES_MAX, header);
@@ -449,7 +450,7 @@ enum err call_codec_unpack_request(const struct rpc_frame *frame, struct arena *
     if (message == NULL) {
         return ERR_MALFORMED;
     }
-    struct controller_request request = {.timeout_us = message->timeout_us};
+    struct controller_request request = {.timeout_us = message->timeout_us, .for_term = message->term};
     enum err err = read_request(message, frame, arena, &request);
     if (err == ERR_UNSUPPORTED) {
         *ret_id = message->id; /* who asked can be told */

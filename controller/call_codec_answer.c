@@ -103,6 +103,7 @@ enum err call_codec_pack_answer(const struct controller_request *request, uint64
     message.id = id;
     message.err = (uint32_t)request->err;
     message.metadata_offset = request->metadata_offset;
+    message.term = request->term;
     message.message = (char *)(uintptr_t)request->message;
     message.leader_node_id = request->hint.node_id;
     message.leader_address = (char *)(uintptr_t)request->hint.address;
@@ -118,6 +119,7 @@ enum err call_codec_pack_leader(const struct controller_view *view, struct byteb
 {
     Node__CallLeader message = NODE__CALL_LEADER__INIT;
     message.is_active = view->is_active;
+    message.term = view->term;
     message.leader_node_id = view->leader.node_id;
     message.leader_address = (char *)(uintptr_t)view->leader.address;
     message.cluster_id = (char *)(uintptr_t)view->cluster_id;
@@ -271,6 +273,7 @@ enum err call_codec_unpack_answer(const struct rpc_frame *frame, struct controll
     } else {
         request->err = (enum err)message->err;
         request->metadata_offset = message->metadata_offset;
+        request->term = message->term;
         (void)snprintf(request->message, sizeof(request->message), "%s", message->message);
         read_hint(message->leader_node_id, message->leader_address, &request->hint);
     }
@@ -289,7 +292,7 @@ enum err call_codec_unpack_leader(const struct rpc_frame *frame, struct controll
     }
     message = message != NULL && strlen(message->cluster_id) >= sizeof(ret_view->cluster_id) ? NULL : message;
     if (message != NULL) {
-        *ret_view = (struct controller_view){.is_active = message->is_active != 0};
+        *ret_view = (struct controller_view){.is_active = message->is_active != 0, .term = message->term};
         (void)snprintf(ret_view->cluster_id, sizeof(ret_view->cluster_id), "%s", message->cluster_id);
         read_hint(message->leader_node_id, message->leader_address, &ret_view->leader);
     }

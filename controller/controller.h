@@ -203,6 +203,7 @@ struct controller_request {
     struct loop *loop; /* on_done runs here, never before controller_submit has returned */
     void (*on_done)(struct controller_request *request);
     uint64_t timeout_us; /* 0: the controller's own (30 s) */
+    uint64_t for_term;   /* only a controller that is active in this very term does it; 0: whichever (a client sets it) */
     union {
         struct controller_admin admin;
         struct controller_auto_create auto_create;
@@ -217,6 +218,7 @@ struct controller_request {
     /* results */
     enum err err;
     struct controller_hint hint; /* with ERR_NOT_LEADER */
+    uint64_t term;               /* in which whoever answers is, or was last, active; 0: never */
     int64_t metadata_offset;     /* whoever has applied it sees the effect of this request (and of all it looked at) */
     char message[CONTROLLER_MESSAGE_BYTES]; /* for ERR_INVALID and ERR_STALE: a sentence; "" otherwise */
 
@@ -274,6 +276,7 @@ void controller_unsubscribe(struct controller_subscription *subscription);
 struct controller_view {
     char cluster_id[UUID_TEXT_BYTES]; /* "" before formation */
     bool is_active;                   /* this one: it takes requests */
+    uint64_t term;                    /* in which it is active; 0 when it is not */
     struct controller_hint leader;
 };
 

@@ -8,6 +8,7 @@
 #include "controller/controller_client_private.h"
 #include "controller/controller_private.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <utlist.h>
 
@@ -57,6 +58,38 @@ void client_fill_hello(struct controller_client *client, struct rpc_hello *ret_h
     (void)snprintf(ret_hello->cluster_id, sizeof(ret_hello->cluster_id), "%s", client->cluster_id);
 }
 
+/* ---- terms: a controller may be deposed and not know it (ADR-0012) ---- */
+
+void client_see_term(struct controller_client *client, uint64_t term)
+{
+    if (term > client->term) {
+        client->term = term;
+        client_call_term_changed(client);
+    }
+}
+
+bool client_is_local_active(const struct controller_client *client)
+{
+    return client->local_view.is_active && client->local_view.term >= client->term;
+}
+
+void client_judge_answer(struct client_call *call)
+{
+    struct controller_client *client = call->client;
+    struct controller_request *inner = &call->inner;
+    bool is_decision = inner->kind != CONTROLLER_STATUS && inner->err != ERR_NOT_LEADER && inner->err != ERR_CLOSED &&
+                       inner->err != ERR_TIMEOUT && inner->err != ERR_UNSUPPORTED;
+    if (is_decision && inner->term < client->term) {
+        log_info(client->config.env->logger, "controller_client", "answer_of_deposed_controller",
+                 "kind=%d err=%s term=%" PRIu64 " newest_term=%" PRIu64, (int)inner->kind, err_name(inner->err),
+                 inner->term, client->term);
+        inner->err = ERR_CLOSED;
+        inner->metadata_offset = 0;
+    } else if (is_decision) {
+        client_see_term(client, inner->term);
+    }
+}
+
 static void on_view(void *ctx, const struct controller_view *view)
 {
     struct controller_client *client = (struct controller_client *)ctx;
@@ -64,6 +97,7 @@ static void on_view(void *ctx, const struct controller_view *view)
     if (!client->is_running || !client_learn_cluster(client, view->cluster_id, "the controller of this node")) {
         return;
     }
+    client_see_term(client, view->term);
     client_call_local_changed(client);
     client_pump(client);
 }
@@ -134,6 +168,7 @@ static void local_done(struct controller_request *inner)
 {
     struct client_call *call = CONTAINER_OF(inner, struct client_call, inner);
     call->client->local_count--;
+    client_judge_answer(call);
     client_settle(call);
 }
 
@@ -144,6 +179,7 @@ static void give_to_local(struct client_call *call, uint64_t now_us)
     call->inner.loop = client->config.home;
     call->inner.on_done = local_done;
     call->inner.timeout_us = call->deadline_us > now_us ? call->deadline_us - now_us : 1;
+    call->inner.for_term = client->local_view.term;
     client->local_count++;
     controller_submit(client->config.local, &call->inner);
 }
@@ -156,7 +192,7 @@ void client_pump(struct controller_client *client)
         if (!client->is_running) {
             return;
         }
-        if (client->local_view.is_active) {
+        if (client_is_local_active(client)) {
             DL_DELETE(client->waiting, call);
             give_to_local(call, now_us);
         } else if (!client_call_send(call)) {

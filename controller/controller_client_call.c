@@ -107,7 +107,9 @@ static void give_up(struct controller_client *client)
 
 static void on_hello(void *ctx, struct rpc_hello *ret_hello)
 {
-    client_fill_hello((struct controller_client *)ctx, ret_hello);
+    struct controller_client *client = (struct controller_client *)ctx;
+    client_fill_hello(client, ret_hello);
+    ret_hello->lane = ++client->call.attempt_count;
 }
 
 static void on_up(void *ctx, struct rpc_link *rpc)
@@ -164,13 +166,21 @@ static void on_leader(struct controller_client *client, const struct rpc_frame *
     if (!client_learn_cluster(client, view.cluster_id, who)) {
         return;
     }
-    if (view.is_active && !link->is_active) {
-        log_info(client->config.env->logger, "controller_client", "active_controller",
-                 "node_id=%" PRId32 " address=%s:%u", link->node_id, link->host, (unsigned)link->port);
-    }
-    link->is_active = view.is_active;
+    bool was_active = link->is_active;
+    client_see_term(client, view.term);
+    link->is_active = view.is_active && view.term >= client->term;
+    link->term = view.term;
     link->up_since_us = link->heard_us;
-    if (view.is_active) {
+    if (view.is_active && !link->is_active) {
+        log_info(client->config.env->logger, "controller_client", "controller_is_deposed",
+                 "node_id=%" PRId32 " address=%s:%u term=%" PRIu64 " newest_term=%" PRIu64, link->node_id, link->host,
+                 (unsigned)link->port, view.term, client->term);
+        give_up(client);
+    } else if (view.is_active) {
+        if (!was_active) {
+            log_info(client->config.env->logger, "controller_client", "active_controller",
+                     "node_id=%" PRId32 " address=%s:%u", link->node_id, link->host, (unsigned)link->port);
+        }
         client_pump(client);
     } else {
         client_call_follow_hint(client, &view.leader);
@@ -200,7 +210,9 @@ static void on_answer(struct controller_client *client, const struct rpc_frame *
         return;
     }
     DL_DELETE(client->sent, call);
-    bool is_elsewhere = call->inner.err == ERR_NOT_LEADER;
+    client_judge_answer(call);
+    /* Else it is active again, in another term than the one that this was sent for. */
+    bool is_elsewhere = call->inner.err == ERR_NOT_LEADER && call->inner.for_term == client->call.term;
     struct controller_hint hint = call->inner.hint;
     client_settle(call);
     if (is_elsewhere && client->call.is_active && client->is_running) {
@@ -236,6 +248,7 @@ bool client_call_send(struct client_call *call)
     bytebuf_init(&header, CALL_HEADER_BYTES_MAX);
     bytebuf_init(&body, CALL_BODY_BYTES_MAX);
     call->id = client->next_id++;
+    call->inner.for_term = client->call.term;
     uint64_t left_us = call->deadline_us > now_us ? call->deadline_us - now_us : 1;
     enum err err = call_codec_pack_request(&call->inner, call->id, left_us, &header, &body);
     DL_DELETE(client->waiting, call);
@@ -264,7 +277,7 @@ static void connect_again(struct loop_timer *timer)
     struct controller_client *client = CONTAINER_OF(timer, struct controller_client, call.retry_timer);
     struct client_call_link *link = &client->call;
     client_pump(client);
-    if (!client->is_running || link->dial != NULL || client->local_view.is_active || !choose(client)) {
+    if (!client->is_running || link->dial != NULL || client_is_local_active(client) || !choose(client)) {
         return;
     }
     struct rpc_dial_config config = {.env = client->config.env,
@@ -289,7 +302,7 @@ static void ping(struct loop_timer *timer)
     }
     bool is_silent = link->pinged_us > link->heard_us && now_us - link->heard_us >= CLIENT_SILENCE_US;
     bool is_undecided = !link->is_active && now_us - link->up_since_us >= CLIENT_UNDECIDED_US;
-    if (is_silent || (is_undecided && !client->local_view.is_active)) {
+    if (is_silent || (is_undecided && !client_is_local_active(client))) {
         logger_write(client->config.env->logger, is_silent ? LOG_INFO : LOG_DEBUG, "controller_client",
                      "call_link_given_up", "address=%s:%u why=%s", link->host, (unsigned)link->port,
                      is_silent ? "silent" : "knows_no_leader");
@@ -303,9 +316,21 @@ static void ping(struct loop_timer *timer)
     loop_timer_set(home(client), timer, now_us + CLIENT_PING_US);
 }
 
+void client_call_term_changed(struct controller_client *client)
+{
+    struct client_call_link *link = &client->call;
+    if (link->is_active && link->term < client->term) {
+        link->is_active = false; /* it will find out, and say who follows; or another one is asked */
+        link->up_since_us = loop_now_us(home(client));
+    }
+    if (client->is_running && link->dial == NULL && !client_is_local_active(client)) {
+        retry_soon(client);
+    }
+}
+
 void client_call_local_changed(struct controller_client *client)
 {
-    if (client->local_view.is_active) {
+    if (client_is_local_active(client)) {
         return;
     }
     client->call.hint = client->local_view.leader;

@@ -74,6 +74,7 @@ static void show(struct controller_client *client, const struct image *image)
     client->image = image;
     controller_publish(&client->publisher, image);
     image_unref(older);
+    client_see_term(client, image_term(image));
     if (client->metadata.wanted_offset <= image_offset(image)) {
         client->metadata.wanted_since_us = 0;
     }

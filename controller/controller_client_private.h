@@ -44,6 +44,8 @@ struct client_call_link {
     uint16_t port;
     bool is_up;
     bool is_active;              /* it said so: requests are sent */
+    uint64_t term;               /* in which it is active */
+    uint32_t attempt_count;      /* hellos said: the controller goes by the newest link (rpc_hello.lane) */
     struct controller_hint hint; /* to dial next; node_id -1: none */
     uint32_t voter_index;        /* to dial next without a hint */
     int32_t missed_node_id;      /* named by a hint, and not there at missed_us; -1: none */
@@ -91,6 +93,7 @@ struct controller_client {
     struct controller_watch watch; /* of the local controller */
     bool is_watching;
     struct controller_view local_view;
+    uint64_t term; /* the newest in which a controller is known to be, or to have been, active */
 
     struct client_call *waiting;
     struct client_call *sent;
@@ -116,6 +119,12 @@ bool client_learn_cluster(struct controller_client *client, const char *cluster_
 void client_fail(struct controller_client *client, const char *sentence);
 /* Fills the hello of a new link, but for the kind. */
 void client_fill_hello(struct controller_client *client, struct rpc_hello *ret_hello);
+/* A controller was active in this term: who was so in an earlier one is not any more, although it may not know yet. */
+void client_see_term(struct controller_client *client, uint64_t term);
+/* The local controller is the active one, as far as anybody knows. */
+bool client_is_local_active(const struct controller_client *client);
+/* An answer has come: if it is the decision of a controller that is known to be deposed, its outcome is unknown. */
+void client_judge_answer(struct client_call *call);
 /* Sends what waits, to whoever is active. */
 void client_pump(struct controller_client *client);
 /* The call has come back with inner's results: it is completed, or tried again. In no list any more. */
@@ -129,6 +138,8 @@ void client_call_stop(struct controller_client *client);
 bool client_call_send(struct client_call *call);
 /* Somebody else than the one dialled is active. */
 void client_call_follow_hint(struct controller_client *client, const struct controller_hint *hint);
+/* A newer term is known. */
+void client_call_term_changed(struct controller_client *client);
 /* The local controller has become active, or is not any more. */
 void client_call_local_changed(struct controller_client *client);
 

@@ -49,6 +49,7 @@ void controller_view_update(struct controller *controller)
     controller_hint(controller, &view.leader);
     if (controller->is_active) {
         view.leader.node_id = controller->options.node_id;
+        view.term = controller->active_term;
     }
     if (memcmp(&view, &controller->view, sizeof(view)) != 0) {
         controller->view = view;
@@ -125,7 +126,7 @@ static void note_brokers(struct controller *controller)
 }
 
 /* Its own activation is applied: everything before it is known, so decisions may begin (correctness.md 4, trap 10). */
-static void activated(struct controller *controller, bool is_applied)
+static void activated(struct controller *controller, uint64_t term, bool is_applied)
 {
     controller->activation_index = 0;
     if (!is_applied) {
@@ -134,6 +135,7 @@ static void activated(struct controller *controller, bool is_applied)
         return;
     }
     controller->is_active = true;
+    controller->active_term = term;
     log_info(controller->env->logger, "controller", "active", "cluster_id=%s node_id=%" PRId32 " epoch=%" PRId64,
              image_cluster_id(controller->image), controller->identity.node_id,
              image_controller_epoch(controller->image));
@@ -168,7 +170,7 @@ static enum err on_commit(void *ctx, uint64_t index, uint64_t term, struct span 
     }
     controller_serve_entry(&controller->serve, term, data);
     if (index == controller->activation_index) {
-        activated(controller, is_applied);
+        activated(controller, term, is_applied);
     } else if (controller->is_active && controller->sessions != NULL) {
         broker_sessions_update(controller->sessions, controller->image);
     }

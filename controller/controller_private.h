@@ -86,6 +86,7 @@ struct controller {
     const struct image *image;          /* what is committed and applied */
     bool is_leader;                     /* of the quorum */
     bool is_active;                     /* and its activation is applied */
+    uint64_t active_term;               /* of its last activation; 0: none */
     uint64_t leader_raft_id;            /* 0: none known */
     uint64_t activation_index;          /* proposed; 0: none */
     struct controller_request *waiting; /* not decided yet, in order of arrival */

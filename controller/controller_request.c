@@ -56,6 +56,13 @@ static void touch_session(struct controller *controller, const struct controller
     UNREACHABLE();
 }
 
+/* It may have been sent to a controller of before: a copy that was late on its way, while another copy went to the one that followed. Requests of
+ * this term are done in the order in which they come; what waits is ended with the leadership, so nothing else needs to be looked at later. */
+static bool is_for_another_term(const struct controller *controller, const struct controller_request *request)
+{
+    return request->for_term != 0 && (!controller->is_active || request->for_term != controller->active_term);
+}
+
 /* On the controller's loop. */
 static void receive(struct loop_task *task)
 {
@@ -71,7 +78,7 @@ static void receive(struct loop_task *task)
         controller_complete(request, ERR_OK, image_offset(controller->image));
         return;
     }
-    if (!controller->is_leader) {
+    if (!controller->is_leader || is_for_another_term(controller, request)) {
         controller_complete(request, ERR_NOT_LEADER, 0);
         return;
     }
@@ -92,6 +99,7 @@ void controller_submit(struct controller *controller, struct controller_request 
     request->metadata_offset = 0;
     request->message[0] = '\0';
     request->hint = (struct controller_hint){.node_id = -1};
+    request->term = 0;
     if (request->kind == CONTROLLER_ADMIN) {
         request->admin.frame = shared_bytes_ref(request->admin.frame);
         request->admin.response = NULL;

@@ -35,6 +35,9 @@ void controller_complete(struct controller_request *request, enum err err, int64
     if (err == ERR_NOT_LEADER && request->controller != NULL) {
         request->hint = request->controller->view.leader;
     }
+    if (request->controller != NULL) {
+        request->term = request->controller->active_term;
+    }
     request->err = err;
     request->metadata_offset = metadata_offset;
     request->task = (struct loop_task){.run = deliver};

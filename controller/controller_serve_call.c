@@ -15,6 +15,7 @@ struct serve_call_link {
     struct rpc_link *link; /* NULL: gone; freed with its last request */
     int32_t node_id;
     struct uuid incarnation_id;
+    uint32_t number; /* of the link, as the broker counts those that it dialled */
     bool is_broker;
     bool is_paused;
     uint32_t request_count;
@@ -173,6 +174,24 @@ static void tell_leader(struct serve_call_link *link)
     bytebuf_done(&header);
 }
 
+/* A broker has one CALL link at a time. What still comes by an older one was sent before anything that comes by this one, and must not be done
+ * behind it: a copy of a proposal that was answered meanwhile (ADR-0012). Returns false when `link` is itself an older one. */
+static bool close_older(const struct serve_call_link *link)
+{
+    struct serve_call_link *other, *next;
+    DL_FOREACH_SAFE (link->controller->serve.call_links, other, next) {
+        if (other == link || !link->is_broker || !other->is_broker || other->node_id != link->node_id ||
+            !uuid_equal(other->incarnation_id, link->incarnation_id)) {
+            continue;
+        }
+        if (other->number > link->number) {
+            return false;
+        }
+        close_link(other);
+    }
+    return true;
+}
+
 void controller_serve_call(void *ctx, struct rpc_link *rpc)
 {
     struct controller *controller = (struct controller *)ctx;
@@ -187,6 +206,7 @@ void controller_serve_call(void *ctx, struct rpc_link *rpc)
     link->link = rpc;
     link->node_id = peer->node_id;
     link->incarnation_id = peer->incarnation_id;
+    link->number = peer->lane;
     link->is_broker = peer->node_id >= 0 && !uuid_is_zero(peer->incarnation_id);
     DL_APPEND(controller->serve.call_links, link);
     controller->serve.link_count++;
@@ -195,7 +215,11 @@ void controller_serve_call(void *ctx, struct rpc_link *rpc)
     if (link->is_broker && controller->sessions != NULL) {
         broker_sessions_link_up(controller->sessions, link->node_id, link->incarnation_id);
     }
-    tell_leader(link);
+    if (close_older(link)) {
+        tell_leader(link);
+    } else {
+        close_link(link);
+    }
 }
 
 void controller_serve_view(struct controller_serve *serve)

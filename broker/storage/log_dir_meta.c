@@ -38,7 +38,8 @@ static enum err decode(struct span text, struct log_dir_meta *ret_meta)
     if (!value_of(body, "version", &value) || !span_equal_text(value, META_VERSION)) {
         return ERR_UNSUPPORTED;
     }
-    if (!value_of(body, "cluster.id", &value) || value.bytes == 0 || value.bytes >= LOG_DIR_CLUSTER_ID_BYTES) {
+    if (!value_of(body, "cluster.id", &value) || value.bytes == 0 || value.bytes >= LOG_DIR_CLUSTER_ID_BYTES ||
+        memchr(value.data, '\0', value.bytes) != NULL) {
         return ERR_CORRUPT;
     }
     memcpy(meta.cluster_id, value.data, value.bytes);

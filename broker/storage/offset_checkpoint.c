@@ -89,7 +89,7 @@ static enum err decode_row(struct span line, struct offset_checkpoint *checkpoin
     const uint8_t *blank = memchr(line.data, ' ', line.bytes);
     int64_t partition_index = 0;
     int64_t offset = 0;
-    if (blank == NULL || blank == line.data) {
+    if (blank == NULL || blank == line.data || memchr(line.data, '\0', (size_t)(blank - line.data)) != NULL) {
         return ERR_CORRUPT;
     }
     size_t topic_bytes = (size_t)(blank - line.data);

@@ -112,6 +112,12 @@ static bool take(struct span *rest, size_t bytes, const uint8_t **ret_data)
     return true;
 }
 
+/* A client that resends it is answered with these offsets. */
+static bool is_sound(const struct producer_batch *batch)
+{
+    return batch->last_sequence >= 0 && batch->offset_delta >= 0 && batch->last_offset >= batch->offset_delta;
+}
+
 static enum err get_entry(const uint8_t *from, int64_t now_ms, struct producer_entry *ret_entry)
 {
     struct producer_batch last = {
@@ -132,6 +138,9 @@ static enum err get_entry(const uint8_t *from, int64_t now_ms, struct producer_e
         return ERR_CORRUPT;
     }
     if (last.last_sequence >= 0) {
+        if (!is_sound(&last)) {
+            return ERR_CORRUPT;
+        }
         ret_entry->batches[0] = last;
         ret_entry->batch_count = 1;
     }
@@ -147,6 +156,9 @@ static enum err get_older(struct span *rest, struct producer_entry *entry)
     }
     entry->seen_ms = (int64_t)be64_get(data);
     uint32_t count = be32_get(data + 8);
+    if (entry->seen_ms < 0) {
+        return ERR_CORRUPT;
+    }
     if (count == 0) {
         return ERR_OK;
     }
@@ -165,6 +177,9 @@ static enum err get_older(struct span *rest, struct producer_entry *entry)
             .last_sequence = (int32_t)be32_get(data + 12),
             .timestamp_ms = (int64_t)be64_get(data + 16),
         };
+        if (!is_sound(&entry->batches[i])) {
+            return ERR_CORRUPT;
+        }
     }
     return ERR_OK;
 }

@@ -159,7 +159,7 @@ enum err side_text_open(struct span text, struct span *ret_body, uint64_t *ret_g
     struct span words = span_sub(text, words_start, crc_start - words_start);
     int64_t version = 0;
     int64_t generation = 0;
-    if (!side_text_number(&words, &version) || !side_text_number(&words, &generation)) {
+    if (!side_text_number(&words, &version) || !side_text_number(&words, &generation) || generation < 0) {
         return ERR_CORRUPT;
     }
     if (version != SIDE_TEXT_VERSION) {

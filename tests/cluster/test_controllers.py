@@ -2,6 +2,7 @@
 import os
 import re
 import shlex
+import statistics
 import subprocess
 import time
 
@@ -16,7 +17,8 @@ from waiting import stretched, wait_until
 
 RATE, PARTITIONS, ROUNDS = 500, 6, 10
 ELECTION_SECONDS_MAX, SPLIT_VOTE_SECONDS_MAX = 1.0, 2.0  # L1; one election in ten may need a second vote
-STALL_SECONDS_MAX = 1.5  # of a partition whose broker nobody touched
+# Of a partition whose broker nobody touched: once, on a busy machine; and at the usual death of a controller, shorter than any election.
+STALL_SECONDS_MAX, USUAL_STALL_SECONDS_MAX = 1.5, 0.3
 GONE_SECONDS = 20
 
 
@@ -27,11 +29,15 @@ def wait_caught_up(cluster, node_id):
     cluster.wait_quorum(lambda now: now.voters.get(node_id, (-1,))[0] >= target, 15, f"controller {node_id} to catch up to {target}")
 
 
+def longest_stall(load, begin, end=float("inf")):
+    return max(load.longest_stall(partition, begin, end) for partition in range(PARTITIONS))
+
+
 def check_untouched(load, watch, since):
     assert not watch.changes(since), f"leaders or ISRs changed: {watch.changes(since)[:5]}"
-    stalls = {partition: round(load.longest_stall(partition, since), 3) for partition in range(PARTITIONS)}
-    print(f"longest stall of a partition: {max(stalls.values()) * 1000:.0f} ms")
-    assert max(stalls.values()) <= stretched(STALL_SECONDS_MAX), stalls
+    stall = longest_stall(load, since)
+    print(f"longest stall of a partition: {stall * 1000:.0f} ms")
+    assert stall <= stretched(STALL_SECONDS_MAX), stall
 
 
 def test_the_active_controller_is_killed_ten_times(folder):
@@ -40,7 +46,7 @@ def test_the_active_controller_is_killed_ten_times(folder):
         create(cluster, "loaded", PARTITIONS)
         with Watch("loaded", cluster.addresses) as watch, Load(cluster.bootstrap, "loaded", numbered_rows(), RATE) as load:
             load.wait_acked(500)
-            since, elections, changes = time.monotonic(), [], []
+            since, elections, changes, stalls = time.monotonic(), [], [], []
             for number in range(ROUNDS):
                 before = cluster.wait_quorum()
                 moment = cluster.kill(before.leader)
@@ -51,13 +57,16 @@ def test_the_active_controller_is_killed_ten_times(folder):
                 cluster.launch(before.leader)
                 wait_caught_up(cluster, before.leader)
                 assert after.term > before.term
+                stalls.append(longest_stall(load, moment))
             show_seconds("another active controller after a kill", elections)
             show_seconds("a topic created after a kill", changes)
+            show_seconds("longest stall of a partition after a kill", stalls)
             load.stop()
             check_untouched(load, watch, since)
         assert_clean(load.sent, load.acked, read_by_assign(cluster.bootstrap, "loaded", PARTITIONS), "confluent-kafka with assign()")
         assert {f"after-{number}" for number in range(ROUNDS)} <= set(cluster.view().topics)
     late = [seconds for seconds in elections if seconds > stretched(ELECTION_SECONDS_MAX)]
+    assert statistics.median(stalls) <= stretched(USUAL_STALL_SECONDS_MAX), stalls
     assert len(late) <= 1 and max(elections) <= stretched(SPLIT_VOTE_SECONDS_MAX), elections
 
 

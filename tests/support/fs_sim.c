@@ -92,6 +92,13 @@ static bool has_room_for_file(const struct fs_sim *sim)
     return sim->options.open_files_max == 0 || sim->open_files < sim->options.open_files_max;
 }
 
+static void note_name(struct fs_sim *sim, enum fs_sim_call call, const struct tree_place *place,
+                      const struct inode *inode, const char *normal_path)
+{
+    uint64_t dir = place->parent == NULL ? 0 : place->parent->id;
+    fs_sim_note(sim, ERR_OK, (struct fs_sim_change){.call = call, .inode = inode->id, .dir = dir, .path = normal_path});
+}
+
 /* What open would say before it touches anything. */
 static enum err open_check(struct fs_sim *sim, const struct tree_place *place, unsigned flags)
 {
@@ -122,11 +129,15 @@ static enum err sim_open(struct fs *fs, const char *path, unsigned flags, struct
         err = has_room_for_file(sim) ? open_check(sim, &place, flags) : ERR_TOO_MANY_FILES;
     }
     if (err == ERR_OK) {
+        enum fs_sim_call call = place.inode == NULL ? FS_SIM_OPEN : FS_SIM_TRUNCATE;
         if (place.inode == NULL) {
             place.inode = tree_make(&sim->tree, &place, false);
             place.inode->modified_ms = fs_sim_now_ms(sim);
         } else if ((flags & FS_OPEN_TRUNCATE) != 0) {
             tree_truncate(&sim->tree, place.inode, 0);
+        }
+        if (is_change) {
+            note_name(sim, call, &place, place.inode, normal);
         }
         *ret_file = fs_sim_file_new(sim, place.inode, normal, (flags & FS_OPEN_WRITE) != 0, false);
     }
@@ -150,6 +161,7 @@ static enum err sim_lock(struct fs *fs, const char *path, struct file **ret_file
     }
     if (err == ERR_OK && place.inode == NULL) {
         place.inode = tree_make(&sim->tree, &place, false);
+        note_name(sim, FS_SIM_LOCK, &place, place.inode, normal);
     }
     if (err == ERR_OK && place.inode->is_locked) {
         err = ERR_BUSY;
@@ -223,6 +235,13 @@ static enum err sim_rename(struct fs *fs, const char *from_path, const char *to_
         err = rename_check(&from, &to, from_normal, to_normal);
     }
     if (err == ERR_OK) {
+        fs_sim_note(sim, err,
+                    (struct fs_sim_change){.call = FS_SIM_RENAME,
+                                           .inode = from.inode->id,
+                                           .dir = from.parent->id,
+                                           .to_dir = to.parent->id,
+                                           .path = from_normal,
+                                           .to_path = to_normal});
         tree_rename(&sim->tree, &from, &to);
     }
     err = fs_sim_end(sim, true, err, "rename %s to=%s", from_normal, to_normal);
@@ -252,6 +271,7 @@ static enum err remove_entry(struct fs *fs, const char *path, bool is_directory)
         err = ERR_EXISTS;
     }
     if (err == ERR_OK) {
+        note_name(sim, is_directory ? FS_SIM_RMDIR : FS_SIM_UNLINK, &place, place.inode, normal);
         tree_remove(&sim->tree, &place);
     }
     err = fs_sim_end(sim, true, err, "%s %s", is_directory ? "rmdir" : "unlink", normal);
@@ -286,7 +306,7 @@ static enum err sim_mkdir(struct fs *fs, const char *path)
         err = ERR_NO_SPACE;
     }
     if (err == ERR_OK) {
-        (void)tree_make(&sim->tree, &place, true);
+        note_name(sim, FS_SIM_MKDIR, &place, tree_make(&sim->tree, &place, true), normal);
     }
     err = fs_sim_end(sim, true, err, "mkdir %s", normal);
     plain_free(normal);
@@ -340,6 +360,7 @@ static enum err sim_sync_dir(struct fs *fs, const char *path)
     enum err err = fs_sim_begin(sim, FS_SIM_SYNC_DIR, true);
     if (find_err == ERR_OK && !was_crashed && !sim->is_crashed) {
         tree_sync_dir(&sim->tree, dir, err != ERR_OK);
+        fs_sim_note(sim, err, (struct fs_sim_change){.call = FS_SIM_SYNC_DIR, .inode = dir->id, .path = path});
     }
     return fs_sim_end(sim, true, err == ERR_OK ? find_err : err, "sync_dir %s", path);
 }
@@ -351,6 +372,7 @@ static enum err sim_sync_all(struct fs *fs, const char *path)
     enum err err = fs_sim_begin(sim, FS_SIM_SYNC_ALL, true);
     if (!was_crashed && !sim->is_crashed) {
         tree_sync_all(&sim->tree, err != ERR_OK);
+        fs_sim_note(sim, err, (struct fs_sim_change){.call = FS_SIM_SYNC_ALL, .path = path});
     }
     return fs_sim_end(sim, true, err, "sync_all %s", path);
 }

@@ -87,6 +87,22 @@ struct fs_sim_latency {
 /* One line per call, without newline: number (0 when the call changes nothing), call, path, arguments, result. */
 typedef void (*fs_sim_log_fn)(void *ctx, const char *line);
 
+/* A state-changing call that succeeded, with all that is needed to make it again elsewhere. Spans and paths are borrowed during the
+ * callback. */
+struct fs_sim_change {
+    uint64_t number;       /* as counted by fs_sim_call_count */
+    enum fs_sim_call call; /* OPEN, LOCK: the file was made; an open that empties one is a TRUNCATE */
+    uint64_t inode;        /* of the file or directory; the same number in every run of the same calls */
+    uint64_t dir;          /* of names: the directory that holds it */
+    uint64_t to_dir;       /* RENAME */
+    const char *path;      /* RENAME: the old one */
+    const char *to_path;   /* RENAME */
+    struct span bytes;     /* WRITE */
+    uint64_t pos;          /* WRITE: where; TRUNCATE: the new size */
+};
+
+typedef void (*fs_sim_tape_fn)(void *ctx, const struct fs_sim_change *change);
+
 /* `options` may be NULL: seed 1, no limits. */
 struct fs_sim *fs_sim_new(const struct fs_sim_options *options);
 /* NULL is fine. */
@@ -132,5 +148,7 @@ enum err fs_sim_peek(const struct fs_sim *sim, const char *path, struct span *re
 
 /* `on_line` NULL: no log. */
 void fs_sim_set_log(struct fs_sim *sim, fs_sim_log_fn on_line, void *ctx);
+/* `on_change` is called behind each change, in their order; NULL: no tape. */
+void fs_sim_set_tape(struct fs_sim *sim, fs_sim_tape_fn on_change, void *ctx);
 
 #endif

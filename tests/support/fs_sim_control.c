@@ -181,3 +181,17 @@ void fs_sim_set_log(struct fs_sim *sim, fs_sim_log_fn on_line, void *ctx)
     sim->on_line = on_line;
     sim->log_ctx = ctx;
 }
+
+void fs_sim_set_tape(struct fs_sim *sim, fs_sim_tape_fn on_change, void *ctx)
+{
+    sim->on_change = on_change;
+    sim->tape_ctx = ctx;
+}
+
+void fs_sim_note(struct fs_sim *sim, enum err err, struct fs_sim_change change)
+{
+    if (err == ERR_OK && sim->on_change != NULL) {
+        change.number = sim->call_count;
+        sim->on_change(sim->tape_ctx, &change);
+    }
+}

@@ -142,6 +142,9 @@ enum err fs_sim_file_pwritev(struct file *file, const struct span *spans, size_t
     } else if (err == ERR_OK) {
         err = write_within_space(sim, inode, bytes, pos);
         inode->modified_ms = fs_sim_now_ms(sim);
+        fs_sim_note(sim, err,
+                    (struct fs_sim_change){
+                        .call = FS_SIM_WRITE, .inode = inode->id, .path = sim_file->path, .bytes = bytes, .pos = pos});
     }
     err = fs_sim_end(sim, true, err, "pwritev %s pos=%" PRIu64 " bytes=%zu crc=%08" PRIx32, sim_file->path, pos,
                      bytes.bytes, sim->on_line == NULL ? 0 : crc32c(0, bytes));
@@ -157,6 +160,8 @@ enum err fs_sim_file_sync(struct file *file)
     enum err err = is_stale(sim_file) ? ERR_IO : fs_sim_begin(sim, FS_SIM_SYNC, true);
     if (err == ERR_OK) {
         image_sync(&sim_file->inode->image);
+        fs_sim_note(sim, err,
+                    (struct fs_sim_change){.call = FS_SIM_SYNC, .inode = sim_file->inode->id, .path = sim_file->path});
     } else if (!was_crashed && !sim->is_crashed && !is_stale(sim_file)) {
         image_forget_dirty(&sim_file->inode->image);
     }
@@ -174,6 +179,9 @@ enum err fs_sim_file_truncate(struct file *file, uint64_t bytes)
     if (err == ERR_OK) {
         tree_truncate(&sim->tree, sim_file->inode, bytes);
         sim_file->inode->modified_ms = fs_sim_now_ms(sim);
+        fs_sim_note(sim, err,
+                    (struct fs_sim_change){
+                        .call = FS_SIM_TRUNCATE, .inode = sim_file->inode->id, .path = sim_file->path, .pos = bytes});
     }
     return fs_sim_end(sim, true, err, "truncate %s bytes=%" PRIu64, sim_file->path, bytes);
 }

@@ -31,6 +31,8 @@ struct fs_sim {
     uint64_t latency_us; /* not taken yet */
     fs_sim_log_fn on_line;
     void *log_ctx;
+    fs_sim_tape_fn on_change;
+    void *tape_ctx;
 };
 
 struct sim_file {
@@ -50,6 +52,8 @@ enum err fs_sim_begin(struct fs_sim *sim, enum fs_sim_call call, bool is_change)
 /* Logs the call's end and returns its result. */
 enum err fs_sim_end(struct fs_sim *sim, bool is_change, enum err err, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* Puts a change on the tape if there is one and the call succeeded. */
+void fs_sim_note(struct fs_sim *sim, enum err err, struct fs_sim_change change);
 int64_t fs_sim_now_ms(const struct fs_sim *sim);
 /* Another reference to the inode, as a file. */
 struct file *fs_sim_file_new(struct fs_sim *sim, struct inode *inode, const char *normal_path, bool is_writable,

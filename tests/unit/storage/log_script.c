@@ -21,6 +21,7 @@
 
 static void settle(struct log_script *script)
 {
+    script->append_offset = INT64_MAX;
     script->least_end_offset = INT64_MAX;
     script->most_start_offset = script->start_offset;
     script->discard_offset = -1;
@@ -47,7 +48,7 @@ enum err log_script_begin(struct log_script *script)
     if (err == ERR_OK) {
         err = harness_create(script->harness);
     }
-    return err == ERR_OK ? harness_begin_epoch(script->harness, script->epoch) : err;
+    return err == ERR_OK && !script->is_follower ? harness_begin_epoch(script->harness, script->epoch) : err;
 }
 
 static void push_batch(struct log_script *script, int64_t next_offset, uint64_t content)
@@ -83,13 +84,13 @@ static void note_synced(struct log_script *script)
     script->synced_offset = synced_offset;
 }
 
-static enum err step_append(struct log_script *script)
+static struct batch_wish draw_batch(struct log_script *script)
 {
-    struct append_result result;
     size_t who = (size_t)prop_below(&script->prop, SCRIPT_PRODUCERS + 2);
     struct batch_wish wish = {.record_count = (int32_t)prop_range(&script->prop, 1, 4),
                               .value_bytes = (size_t)prop_skewed(&script->prop, 300),
                               .timestamp_ms = script->harness->clock.wall_ms,
+                              .base_offset = script->end_offset,
                               .leader_epoch = script->epoch,
                               .content = script->next_content++};
     if (who < SCRIPT_PRODUCERS) {
@@ -105,6 +106,35 @@ static enum err step_append(struct log_script *script)
             wish.content = 0;
         }
     }
+    return wish;
+}
+
+/* What a leader sent: up to three batches in one write, now and then of its next epoch. */
+static enum err append_followed(struct log_script *script)
+{
+    struct bytebuf bytes;
+    uint64_t batch_count = prop_range(&script->prop, 1, 3);
+    bytebuf_init(&bytes, 16u << 20);
+    for (uint64_t i = 0; i < batch_count; i++) {
+        script->epoch += prop_chance(&script->prop, 1, 8) ? 1 : 0;
+        struct batch_wish wish = draw_batch(script);
+        if (i > 0 && wish.producer_id > 0) {
+            wish.producer_id = 0; /* its sequence may depend on the batch before, which is not in the log yet */
+            wish.is_transactional = wish.is_commit = wish.is_abort = false;
+            wish.content = script->next_content++;
+        }
+        harness_build(&wish, &bytes);
+        push_batch(script, script->end_offset + wish.record_count, wish.content);
+    }
+    enum err err = partition_log_append_as_follower(script->harness->log, bytebuf_span(&bytes));
+    bytebuf_done(&bytes);
+    return err;
+}
+
+static enum err append_led(struct log_script *script)
+{
+    struct append_result result;
+    struct batch_wish wish = draw_batch(script);
     enum err err = harness_append(script->harness, &wish, &result);
     if (err == ERR_OK) {
         EXPECT(script, result.refusal == APPEND_ACCEPTED && !result.is_duplicate);
@@ -112,7 +142,16 @@ static enum err step_append(struct log_script *script)
         EXPECT(script, result.last_offset == script->end_offset + wish.record_count - 1);
     }
     push_batch(script, script->end_offset + wish.record_count, wish.content);
+    return err;
+}
+
+static enum err step_append(struct log_script *script)
+{
+    script->append_offset = script->end_offset;
+    enum err err = script->is_follower ? append_followed(script) : append_led(script);
     if (err == ERR_OK) {
+        EXPECT(script, partition_log_end_offset(script->harness->log) == script->end_offset);
+        script->append_offset = INT64_MAX;
         reload_producers(script);
     }
     return err;
@@ -121,6 +160,9 @@ static enum err step_append(struct log_script *script)
 static enum err step_epoch(struct log_script *script)
 {
     script->epoch += (int32_t)prop_range(&script->prop, 1, 3);
+    if (script->is_follower) {
+        return ERR_OK; /* it comes with the next batch */
+    }
     enum err err = harness_begin_epoch(script->harness, script->epoch);
     if (err == ERR_OK) {
         note_synced(script);
@@ -164,6 +206,9 @@ static void drop_above(struct log_script *script, int64_t offset)
     if (script->high_watermark > script->end_offset) {
         script->high_watermark = script->end_offset;
     }
+    if (script->stated_offset > script->end_offset) {
+        script->stated_offset = script->end_offset;
+    }
 }
 
 static enum err step_truncate(struct log_script *script)
@@ -199,6 +244,7 @@ static enum err step_discard(struct log_script *script)
     script->start_offset = offset;
     script->synced_offset = offset;
     script->high_watermark = offset;
+    script->stated_offset = offset;
     settle(script);
     reload_producers(script);
     EXPECT(script, partition_log_end_offset(script->harness->log) == offset);
@@ -257,6 +303,10 @@ static enum err step_checkpoint(struct log_script *script)
     log_checkpoint_add(checkpoint, HARNESS_TOPIC, 0, &row);
     enum err err = log_checkpoint_write(checkpoint);
     log_checkpoint_free(checkpoint);
+    if (err == ERR_OK && harness->settings.durability == DURABILITY_SYNCED &&
+        row.high_watermark > script->stated_offset) {
+        script->stated_offset = row.high_watermark;
+    }
     return err;
 }
 
@@ -279,6 +329,7 @@ static enum err step_reopen(struct log_script *script)
     EXPECT(script, partition_log_end_offset(harness->log) == end_offset);
     EXPECT(script, partition_log_start_offset(harness->log) == script->start_offset);
     script->high_watermark = partition_log_high_watermark(harness->log);
+    script->stated_offset = is_orderly ? end_offset : script->stated_offset;
     note_synced(script);
     reload_producers(script);
     return step_epoch(script);
@@ -413,10 +464,8 @@ void log_script_check_recovered(struct log_script *script, bool lost_power)
         script->start_offset = start_offset;
     } else {
         int64_t least = lost_power ? script->synced_offset : script->end_offset;
-        /* The last append may have been the one that the crash tore. */
-        if (!lost_power && script->count > 0 && log_dir_is_failed(script->harness->dir) == false) {
-            least = script->batches[script->count - 1].base_offset;
-        }
+        /* The crash may have torn an append that was under way; its caller was told nothing. */
+        least = script->append_offset < least ? script->append_offset : least;
         least = script->least_end_offset < least ? script->least_end_offset : least;
         const struct script_batch *cut = find_batch(script, least);
         least = script->least_end_offset == least && cut != NULL ? cut->base_offset : least;

@@ -39,7 +39,11 @@ struct log_script {
     int32_t epoch;
     uint64_t next_content;
     struct script_producer producers[SCRIPT_PRODUCERS];
+    bool is_follower; /* set it before log_script_begin: batches come stamped by a leader, several at a time */
+    /* Below it the directory says itself that everything was on disk: damage there must be told, never cut. */
+    int64_t stated_offset;
     /* An operation that may or may not have happened when the disk crashed. */
+    int64_t append_offset;     /* an append there was under way; INT64_MAX: none */
     int64_t least_end_offset;  /* a truncation to it was under way; INT64_MAX: none */
     int64_t most_start_offset; /* deletion up to it was under way */
     int64_t discard_offset;    /* truncate_fully to it was under way; -1: none */
