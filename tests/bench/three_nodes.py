@@ -122,7 +122,7 @@ def many_partitions(cluster, options, figures):
 def measure(folder, options, figures, with_kafka):
     """Data rounds alternate; the rest is measured with one cluster running. Returns how it was measured."""
     clusters = []
-    options.rounds, options.mib, options.latency_rounds, options.latency_s = (2, 64, 1, 5) if options.quick else (5, 256, 3, 15)
+    options.rounds, options.mib, options.latency_rounds, options.latency_s = (5, 64, 1, 5) if options.quick else (5, 256, 3, 15)
     options.failovers, options.idle_s, options.settle_s = (1, 10, 5) if options.quick else (3, 30, 15)
     try:
         clusters += [kind(folder / kind.__name__.lower()) for kind in ([KafkaNodes, MoldauNodes] if with_kafka else [MoldauNodes])]
