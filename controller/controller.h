@@ -203,7 +203,7 @@ struct controller_request {
     struct loop *loop; /* on_done runs here, never before controller_submit has returned */
     void (*on_done)(struct controller_request *request);
     uint64_t timeout_us; /* 0: the controller's own (30 s) */
-    uint64_t for_term;   /* only a controller that is active in this very term does it; 0: whichever (a client sets it) */
+    uint64_t for_term; /* only a controller that is active in this very term does it; 0: whichever (a client sets it) */
     union {
         struct controller_admin admin;
         struct controller_auto_create auto_create;

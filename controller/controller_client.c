@@ -137,6 +137,7 @@ static void complete(struct client_call *call, enum err err)
     struct controller_request *outer = call->outer;
     take_results(&call->inner, outer);
     outer->hint = call->inner.hint;
+    outer->term = call->inner.term;
     (void)snprintf(outer->message, sizeof(outer->message), "%s", call->inner.message);
     if (call->inner.metadata_offset > 0) {
         client_metadata_want(client, call->inner.metadata_offset);

@@ -42,6 +42,12 @@ static void show_gauges(struct controller *controller)
 
 /* ---- who is active ---- */
 
+static bool is_same_view(const struct controller_view *a, const struct controller_view *b)
+{
+    return a->is_active == b->is_active && a->term == b->term && a->leader.node_id == b->leader.node_id &&
+           strcmp(a->leader.address, b->leader.address) == 0 && strcmp(a->cluster_id, b->cluster_id) == 0;
+}
+
 void controller_view_update(struct controller *controller)
 {
     struct controller_view view = {.is_active = controller->is_active};
@@ -51,7 +57,7 @@ void controller_view_update(struct controller *controller)
         view.leader.node_id = controller->options.node_id;
         view.term = controller->active_term;
     }
-    if (memcmp(&view, &controller->view, sizeof(view)) != 0) {
+    if (!is_same_view(&view, &controller->view)) {
         controller->view = view;
         controller_watch_show(controller);
         controller_serve_view(&controller->serve);

@@ -36,7 +36,9 @@ struct rpc_hello {
     struct uuid incarnation_id; /* of the process */
     int64_t broker_epoch;       /* of the registration that the node holds; -1: none */
     uint32_t worker_count;      /* of the node; 0: no broker */
-    uint32_t lane; /* REPLICA: index of the server's worker that is meant, and of the stream to it (replica_stream.h); CALL: number of the link */
+    /* REPLICA: index of the server's worker that is meant, and of the stream to it (replica_stream.h). CALL: number of the link,
+     * as its dialer counts them. */
+    uint32_t lane;
     struct span authentication; /* room for S5; empty. Borrowed from what was decoded */
 };
 

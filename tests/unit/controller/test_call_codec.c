@@ -88,7 +88,9 @@ static void test_registration(void **state)
     struct wire wire;
     wire_init(&wire);
     struct controller_request sent = a_registration();
+    sent.for_term = UINT64_MAX;
     struct controller_request served = carry(&wire, &sent);
+    assert_true(served.for_term == UINT64_MAX);
     assert_int_equal(served.registration.broker_id, 3);
     assert_int_equal(served.registration.previous_epoch, -1);
     assert_true(uuid_equal(served.registration.incarnation_id, sent.registration.incarnation_id));
@@ -102,7 +104,9 @@ static void test_registration(void **state)
     assert_true(uuid_equal(served.registration.directories[2], directories[2]));
     served.registration.broker_epoch = 42;
     served.metadata_offset = 43;
+    served.term = 44;
     answer(&served, &sent);
+    assert_int_equal(sent.term, 44);
     assert_int_equal(sent.registration.broker_epoch, 42);
     assert_int_equal(sent.metadata_offset, 43);
     assert_int_equal(sent.err, ERR_OK);
@@ -259,7 +263,7 @@ static void test_status_and_leader(void **state)
     assert_string_equal(members[1].address, "h:1");
     wire_done(&wire);
 
-    struct controller_view view = {.is_active = true, .leader = {.node_id = -1}};
+    struct controller_view view = {.is_active = true, .term = 8, .leader = {.node_id = -1}};
     struct bytebuf header;
     bytebuf_init(&header, CALL_HEADER_BYTES_MAX);
     assert_int_equal(call_codec_pack_leader(&view, &header), ERR_OK);
@@ -267,6 +271,7 @@ static void test_status_and_leader(void **state)
     view = (struct controller_view){0};
     assert_int_equal(call_codec_unpack_leader(&frame, &view), ERR_OK);
     assert_true(view.is_active);
+    assert_int_equal(view.term, 8);
     assert_int_equal(view.leader.node_id, -1);
     bytebuf_done(&header);
 }
