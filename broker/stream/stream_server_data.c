@@ -136,7 +136,6 @@ static void stream_pack_ready(struct stream_server_link *link, struct stream_pac
 {
     size_t bytes_max =
         link->credit_bytes < (int64_t)STREAM_FRAME_BYTES ? (size_t)link->credit_bytes : STREAM_FRAME_BYTES;
-    const struct stream_sub *first_later = NULL;
     while (link->ready != NULL && packing->bytes < bytes_max && packing->count < STREAM_PARTS_MAX) {
         struct stream_sub *sub = link->ready;
         size_t room_bytes = bytes_max - packing->bytes;
@@ -156,10 +155,7 @@ static void stream_pack_ready(struct stream_server_link *link, struct stream_pac
             stream_sub_rest(sub);
             break;
         case STREAM_LATER:
-            if (sub == first_later) {
-                return;
-            }
-            first_later = first_later == NULL ? sub : first_later;
+            sub->frame_number = packing->frame_number;
             stream_sub_set_place(sub, STREAM_READY);
             break;
         case STREAM_NO_ROOM:

@@ -72,6 +72,7 @@ static void stream_server_subscribe_one(struct stream_server_link *link, const N
     sub->handle = wish->handle;
     sub->leader_epoch = wish->leader_epoch;
     sub->next_offset = wish->end_offset;
+    sub->is_empty = wish->last_epoch == LOG_NO_EPOCH;
     sub->sent_high_watermark = -1;
     sub->sent_log_start_offset = -1;
     sub->cursor.broker_id = link->broker_id;

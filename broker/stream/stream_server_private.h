@@ -43,6 +43,7 @@ struct stream_sub {
     int64_t sent_log_start_offset;
     /* The follower's end lies below the log start: where it may begin is not known before the log was read. */
     bool is_anew;
+    bool is_empty; /* the follower's log, when it subscribed */
     enum stream_place place;
     bool has_sent_all;  /* up to the log end, when it left READY last */
     uint64_t news_step; /* in which it was told of bytes, having sent all before: they are of this very iteration */
@@ -58,7 +59,7 @@ struct stream_sub {
     size_t rest_bytes;
     int64_t rest_first_offset;
     int64_t rest_next_offset;
-    uint64_t frame_number; /* of the last frame with a part of it: one part a frame */
+    uint64_t frame_number; /* of the last frame in which it had its turn: one a frame */
     UT_hash_handle hh;
 };
 

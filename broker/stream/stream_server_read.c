@@ -2,7 +2,8 @@
  *
  * A follower whose end lies below the log start begins anew. It must begin at the base of a batch: DeleteRecords may leave the log start inside
  * one, and a batch goes whole. So the batch that holds the log start is looked for before the follower is answered; when the
- * follower's end is already that base (it has begun anew just now), its data follows. */
+ * follower is empty and its end is already that base (it has begun anew just now), its data follows. Whatever else it has up there is
+ * older than the log start, and may be of another history, whose batches end elsewhere: it drops that first. */
 #include "broker/stream/stream_server_private.h"
 #include "common/mem.h"
 
@@ -109,7 +110,11 @@ static enum stream_found stream_sub_answer_anew(struct stream_sub *sub)
     answer->leader_epoch = sub->leader_epoch;
     answer->high_watermark = partition->high_watermark;
     answer->log_start_offset = base_offset;
-    if (sub->next_offset < base_offset) {
+    /* Nothing tells the histories apart below the log start: as if the leader knew none of the follower's epochs. */
+    answer->is_diverging = sub->next_offset >= base_offset && !(sub->next_offset == base_offset && sub->is_empty);
+    if (sub->next_offset < base_offset || answer->is_diverging) {
+        answer->diverging_epoch = LOG_NO_EPOCH;
+        answer->diverging_end_offset = LOG_NO_OFFSET;
         stream_sub_drop(sub); /* it comes again with a log that begins there */
         return STREAM_ENDED;
     }

@@ -74,7 +74,10 @@ struct fs_sim_options {
     unsigned open_files_max;   /* 0: no limit */
     unsigned uncached_percent; /* how often file_is_cached denies, until the file was prefetched or read */
     bool stays_cold;           /* also then */
-    struct clock *clock;       /* for modified_ms; NULL: the number of the call */
+    /* Not NULL: is asked instead. */
+    bool (*is_cold)(void *ctx, const char *path);
+    void *is_cold_ctx;
+    struct clock *clock; /* for modified_ms; NULL: the number of the call */
 };
 
 /* Latency of a call: drawn between `least_us` and `most_us`, mostly near the least. The calls themselves return at once;
@@ -130,6 +133,8 @@ void fs_sim_fail_at(struct fs_sim *sim, enum fs_sim_call call, uint64_t nth, enu
 void fs_sim_set_total_bytes(struct fs_sim *sim, uint64_t total_bytes);
 /* From now on: options.uncached_percent and options.stays_cold. */
 void fs_sim_set_cold(struct fs_sim *sim, unsigned uncached_percent, bool stays_cold);
+/* From now on options.is_cold; NULL: no longer. */
+void fs_sim_set_cold_rule(struct fs_sim *sim, bool (*is_cold)(void *ctx, const char *path), void *ctx);
 uint64_t fs_sim_used_bytes(const struct fs_sim *sim);
 void fs_sim_set_open_files_max(struct fs_sim *sim, unsigned open_files_max);
 /* Files that are open, locks included: 0 at the end of a test that leaks none. */

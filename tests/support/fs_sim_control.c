@@ -120,6 +120,12 @@ void fs_sim_set_cold(struct fs_sim *sim, unsigned uncached_percent, bool stays_c
     sim->options.stays_cold = stays_cold;
 }
 
+void fs_sim_set_cold_rule(struct fs_sim *sim, bool (*is_cold)(void *ctx, const char *path), void *ctx)
+{
+    sim->options.is_cold = is_cold;
+    sim->options.is_cold_ctx = ctx;
+}
+
 uint64_t fs_sim_used_bytes(const struct fs_sim *sim)
 {
     return sim->tree.used_bytes;

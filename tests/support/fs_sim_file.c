@@ -202,6 +202,9 @@ bool fs_sim_file_is_cached(struct file *file, uint64_t pos, size_t bytes)
     (void)pos;
     (void)bytes;
     const struct fs_sim_options *options = &sim_file->sim->options;
+    if (options->is_cold != NULL) {
+        return !options->is_cold(options->is_cold_ctx, sim_file->path);
+    }
     bool is_warm = sim_file->inode->is_warm && !options->stays_cold;
     return is_warm || !prop_chance(&sim_file->sim->prop, options->uncached_percent, 100);
 }

@@ -329,6 +329,44 @@ static void follower_below_log_start_begins_anew(void **state)
     }
 }
 
+/* The follower has records of a foreign epoch, which end below the leader's log start but not below the batch that holds it: in the middle
+ * of that batch, or where it begins. They go, and it begins there. */
+static void foreign_end_inside_of_the_first_batch(void **state)
+{
+    (void)state;
+    for (unsigned foreign_count = 1; foreign_count <= 6; foreign_count++) {
+        struct sim *sim = pair_new(60 + foreign_count, 2);
+        sim_elect(sim, 0, 1);
+        await_leader(sim);
+        append(sim, 1, 5, 0);
+        sim_await_agreement(sim, SECONDS(5));
+        sim_fabric_cut(sim->fabric, sim->machines[0].node->host, sim->machines[1].node->host, true);
+        sim_elect_silently(sim, 0, 2);
+        sim_tell(sim, 2, 0);
+        await_leader(sim);
+        append(sim, 2, foreign_count, 1000); /* epoch 1, from 5 on */
+        sim_elect_silently(sim, 0, 1);
+        sim_tell(sim, 1, 0);
+        await_leader(sim);
+        assert_true(sim_append(sim, 1, 0, 3, 50, 1));            /* epoch 2: [5, 8) */
+        assert_true(sim_append(sim, 1, 0, 10, 50, 2));           /* [8, 18) */
+        sim_partition(sim, 1, 0)->followers[1].counted_end = 18; /* as if it had left the ISR */
+        assert_true(sim_append(sim, 1, 0, 1, 50, 3));
+        sim_run(sim, 10000);
+        delete_records(sim, 1, 13);
+        sim_fabric_heal(sim->fabric);
+        sim_tell(sim, 2, 0);
+        sim_await_agreement(sim, SECONDS(10));
+        sim_run(sim, SECONDS(1));
+        struct partition_log *log = node_log(sim_broker(sim, 2), 0);
+        assert_int_equal(partition_log_start_offset(log), 13);
+        assert_int_equal(partition_log_epoch_at(log, 13), 2);
+        assert_int_equal(partition_log_epoch_start_offset(log, 1), LOG_NO_OFFSET); /* nothing foreign is left */
+        assert_true(sim_partition(sim, 2, 0)->cut_count >= 1 && sim_partition(sim, 2, 0)->cut_count <= 2);
+        sim_free(sim);
+    }
+}
+
 /* The log start moves while the follower follows: it follows that too. */
 static void log_start_follows(void **state)
 {
@@ -358,6 +396,7 @@ int main(void)
         cmocka_unit_test(empty_epoch_is_dropped),
         cmocka_unit_test(empty_logs),
         cmocka_unit_test(follower_below_log_start_begins_anew),
+        cmocka_unit_test(foreign_end_inside_of_the_first_batch),
         cmocka_unit_test(log_start_follows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

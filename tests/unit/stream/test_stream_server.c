@@ -130,6 +130,53 @@ static void no_memory_is_needed(void **state)
     raw_free(raw);
 }
 
+/* Everything is cold, but one file warms up between two looks at it, when all reads of the link are in the pool already. */
+struct cold_rule {
+    char paths[20][64]; /* in the order of the first look */
+    unsigned path_count;
+    unsigned late_looks; /* at the first one that found no place in the pool */
+    unsigned look_count;
+};
+
+static bool is_cold(void *ctx, const char *path)
+{
+    struct cold_rule *rule = ctx;
+    unsigned i = 0;
+    CHECK(++rule->look_count < 10000); /* else it looks for ever */
+    while (i < rule->path_count && strcmp(rule->paths[i], path) != 0) {
+        i++;
+    }
+    if (i == rule->path_count) {
+        CHECK(i < 20 && strlen(path) < sizeof(rule->paths[0]));
+        memcpy(rule->paths[rule->path_count++], path, strlen(path) + 1);
+    }
+    return i != STREAM_READS_MAX || rule->late_looks++ == 0;
+}
+
+static void reads_wait_for_the_pool_in_turn(void **state)
+{
+    (void)state;
+    struct cold_rule rule = {.path_count = 0};
+    struct raw *raw = raw_new(15, 0, true);
+    raw->gives_credit = true;
+    for (unsigned p = 0; p < 15; p++) {
+        assert_true(sim_append(raw->sim, 1, p, 1, 20000, p));
+    }
+    sim_run(raw->sim, SECONDS(1));
+    fs_sim_set_cold_rule(raw->sim->machines[0].node->disk, is_cold, &rule);
+    for (unsigned p = 0; p < 15; p++) {
+        subscribe(raw, p, p + 1, 0, 0);
+    }
+    sim_run(raw->sim, SECONDS(5));
+    for (unsigned p = 0; p < 15; p++) {
+        assert_true(raw->bytes[p + 1] > 20000);
+    }
+    assert_int_equal(rule.path_count, 15);
+    assert_true(rule.late_looks >= 2); /* it was sent without the pool */
+    fs_sim_set_cold_rule(raw->sim->machines[0].node->disk, NULL, NULL);
+    raw_free(raw);
+}
+
 /* What can't be answered with data is answered with Kafka's code; the link stays. */
 static void refusals_have_codes(void **state)
 {
@@ -324,6 +371,7 @@ int main(void)
         cmocka_unit_test(marks_ride_with_data),
         cmocka_unit_test(large_batch_comes_in_pieces),
         cmocka_unit_test(no_memory_is_needed),
+        cmocka_unit_test(reads_wait_for_the_pool_in_turn),
         cmocka_unit_test(refusals_have_codes),
         cmocka_unit_test(stale_acknowledgement_is_ignored),
         cmocka_unit_test(unreadable_log_ends_its_subscription),
