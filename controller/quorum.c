@@ -25,10 +25,8 @@
 #include <stdio.h>
 
 #define FAIL_REASON_BYTES 256
-#define LEADER_TURNS_PER_HEARTBEAT 4u /* a leader's RAFT_TIMEOUT is stepped at most so often */
 
 static void handle_update(struct quorum *quorum, const struct raft_event *event);
-static void arm_timer(struct quorum *quorum);
 
 void quorum_fail(struct quorum *quorum, const char *format, ...)
 {
@@ -242,7 +240,7 @@ static void finish_update(struct quorum *quorum)
         quorum_member_check(quorum);
     }
     if (!quorum->is_failed) {
-        arm_timer(quorum);
+        quorum_arm_timer(quorum);
     }
 }
 
@@ -260,90 +258,13 @@ static void handle_update(struct quorum *quorum, const struct raft_event *event)
     }
     if ((flags & (RAFT_UPDATE_CURRENT_TERM)) || (flags & (RAFT_UPDATE_VOTED_FOR))) {
         quorum->is_term_unwritten = true;
+        quorum->term_asked_us = loop_now_us(quorum->loop);
         quorum_writer_set_term(&quorum->writer, raft_current_term(&quorum->raft), raft_voted_for(&quorum->raft));
     }
     quorum_writer_kick(&quorum->writer);
     if (!quorum->is_term_unwritten) {
         finish_update(quorum);
     }
-}
-
-/* ---- time ---- */
-
-/* libraft names a time in the past as long as a member that it does not replicate to was sent something once (a promotion that was given
- * up): a leader's timeouts are spaced. */
-static void arm_timer(struct quorum *quorum)
-{
-    if (quorum->is_stopping) {
-        return;
-    }
-    uint64_t at_ms = raft_timeout(&quorum->raft);
-    if (raft_state(&quorum->raft) == RAFT_LEADER) {
-        uint64_t step_ms = quorum->options.heartbeat_timeout_ms / LEADER_TURNS_PER_HEARTBEAT;
-        uint64_t least_ms = quorum->last_timeout_ms + (step_ms == 0 ? 1 : step_ms);
-        at_ms = at_ms < least_ms ? least_ms : at_ms;
-    }
-    loop_timer_set(quorum->loop, &quorum->timer, at_ms * US_PER_MS);
-}
-
-/* A follower that is the only voter would lead in the term it is in, which may have had another leader (the one that removed itself): two
- * leaders of one term, and entries of one index and term that differ. So it enters a new term first, by a vote for itself; the next
- * timeout then makes it the leader. */
-static bool has_to_enter_term(struct quorum *quorum)
-{
-    struct raft *raft = &quorum->raft;
-    const struct raft_server *self = quorum_configuration_find(&raft->configuration, raft->id);
-    return raft_state(raft) == RAFT_FOLLOWER && self != NULL && self->role == RAFT_VOTER &&
-           quorum_configuration_voters(&raft->configuration) == 1 && !raft->snapshot.installing &&
-           raft->last_stored == raft_last_index(raft) && quorum->alone_term != raft_current_term(raft) &&
-           loop_now_us(quorum->loop) / US_PER_MS >= raft_timeout(raft);
-}
-
-static void enter_term(struct quorum *quorum)
-{
-    struct raft *raft = &quorum->raft;
-    struct raft_message message = {.type = RAFT_REQUEST_VOTE, .server_id = raft->id, .server_address = raft->address};
-    message.request_vote.version = 2;
-    message.request_vote.term = raft_current_term(raft) + 1;
-    message.request_vote.candidate_id = raft->id;
-    message.request_vote.last_log_index = raft_last_index(raft);
-    message.request_vote.last_log_term = quorum_term_of(quorum, raft_last_index(raft));
-    message.request_vote.disrupt_leader = true;
-    struct raft_event event = {.type = RAFT_RECEIVE};
-    event.receive.message = &message;
-    quorum->alone_term = message.request_vote.term;
-    (void)quorum_step(quorum, &event);
-}
-
-/* Who does not vote never becomes a candidate, and so libraft never lets it forget a leader; but as long as it names one it refuses its vote,
- * which a candidate may count on (see step_as_voter). */
-static void forget_leader(struct quorum *quorum)
-{
-    struct raft *raft = &quorum->raft;
-    const struct raft_server *self = quorum_configuration_find(&raft->configuration, raft->id);
-    bool is_voter = self != NULL && self->role == RAFT_VOTER;
-    bool is_due = loop_now_us(quorum->loop) / US_PER_MS >= raft_timeout(raft);
-    if (raft_state(raft) == RAFT_FOLLOWER && !is_voter && is_due) {
-        raft_free(raft->follower_state.current_leader.address);
-        raft->follower_state.current_leader.address = NULL;
-        raft->follower_state.current_leader.id = 0;
-    }
-}
-
-void quorum_on_timer(struct loop_timer *timer)
-{
-    struct quorum *quorum = CONTAINER_OF(timer, struct quorum, timer);
-    if (!quorum_can_step(quorum)) {
-        return; /* armed again when the term is written */
-    }
-    if (has_to_enter_term(quorum)) {
-        enter_term(quorum);
-        return;
-    }
-    forget_leader(quorum);
-    struct raft_event event = {.type = RAFT_TIMEOUT};
-    quorum->last_timeout_ms = loop_now_us(quorum->loop) / US_PER_MS;
-    (void)quorum_step(quorum, &event);
 }
 
 /* ---- what the writer reports ---- */
@@ -371,6 +292,7 @@ static void on_term_written(void *ctx)
     struct quorum *quorum = (struct quorum *)ctx;
     quorum->is_term_unwritten = false;
     if (!quorum->is_failed && !quorum->is_stopping) {
+        quorum_note_term_written(quorum);
         finish_update(quorum);
         report_persisted(quorum);
         quorum_resume(quorum);

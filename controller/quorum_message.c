@@ -28,7 +28,6 @@
 #define FORMAT 1
 #define FIXED_BYTES 30
 #define APPEND_BYTES 28
-#define ENTRY_BYTES 13
 #define FLAG_DISRUPTS 1u
 #define FLAG_PRE_VOTE 2u
 #define FLAG_GRANTED 4u
@@ -109,9 +108,9 @@ static void put_chunk(const struct quorum_message *message, struct bytebuf *head
     put_bytes(body, message->chunk.data.data, message->chunk.data.bytes);
 }
 
-size_t quorum_message_append_header_bytes(size_t address_bytes, size_t entry_count)
+size_t quorum_message_append_bytes(size_t address_bytes)
 {
-    return FIXED_BYTES + address_bytes + APPEND_BYTES + entry_count * ENTRY_BYTES;
+    return FIXED_BYTES + address_bytes + APPEND_BYTES;
 }
 
 void quorum_message_encode(const struct quorum_message *message, struct bytebuf *header, struct bytebuf *body)
@@ -239,7 +238,7 @@ static void take_append(struct cursor *cursor, struct cursor *body, struct quoru
     uint32_t count = take32(cursor);
     need_place(cursor, message->append.prev_index, message->append.prev_term, message->term);
     need(cursor, count <= QUORUM_MESSAGE_ENTRIES_MAX && message->append.commit_index <= QUORUM_INDEX_MAX);
-    need(cursor, cursor->rest.bytes == (size_t)count * ENTRY_BYTES);
+    need(cursor, cursor->rest.bytes == (size_t)count * QUORUM_MESSAGE_ENTRY_BYTES);
     if (cursor->is_bad || count == 0) {
         return;
     }

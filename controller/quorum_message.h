@@ -15,6 +15,7 @@
 #include "controller/quorum.h"
 
 #define QUORUM_MESSAGE_ENTRIES_MAX 1024
+#define QUORUM_MESSAGE_ENTRY_BYTES 13u
 #define QUORUM_CHUNK_BYTES_MAX (1u << 20)
 #define QUORUM_HASH_BYTES 32
 #define QUORUM_INDEX_MAX (UINT64_MAX / 4) /* of indexes and terms: no sum of two overflows */
@@ -93,8 +94,9 @@ struct quorum_message {
     };
 };
 
-/* Of an append with so many entries, from this address. */
-size_t quorum_message_append_header_bytes(size_t address_bytes, size_t entry_count);
+/* The header of an append without entries, from an address of so many bytes; each entry adds QUORUM_MESSAGE_ENTRY_BYTES, and its data to
+ * the body. */
+size_t quorum_message_append_bytes(size_t address_bytes);
 /* Appends header and body; the bounds are the caller's care (checked). */
 void quorum_message_encode(const struct quorum_message *message, struct bytebuf *ret_header, struct bytebuf *ret_body);
 enum err quorum_message_decode(struct span header, struct span body, struct quorum_message *ret_message) MUST_USE;

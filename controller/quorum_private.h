@@ -1,4 +1,4 @@
-/* quorum_private: the quorum's state, shared by quorum.c (steps and what follows from them), quorum_receive.c and quorum_send.c (messages),
+/* quorum_private: the quorum's state, shared by quorum.c (steps and what follows from them), quorum_time.c, quorum_receive.c and quorum_send.c (messages),
  * quorum_install.c (a leader's snapshot on its way), quorum_snapshot.c (taking one's own), quorum_member.c (membership, transfer),
  * quorum_configuration.c and quorum_life.c (opening, starting, stopping). The only place that includes raft.h.
  *
@@ -90,6 +90,8 @@ struct quorum {
     struct raft_update update; /* of the last step; its messages wait here for a term to be written */
     struct loop_timer timer;
     uint64_t last_timeout_ms; /* when RAFT_TIMEOUT was stepped last */
+    uint64_t term_asked_us;   /* when the write of the newest term began to be waited for */
+    uint64_t answered_us;     /* when a leader was told last what is durable here */
 
     struct quorum_tail tail;
     const struct quorum_part *part; /* while it is being stepped */
@@ -173,7 +175,6 @@ static inline bool quorum_can_step(const struct quorum *quorum)
 int quorum_submit(struct quorum *quorum, struct quorum_entry *entry);
 /* Applies what is committed. */
 void quorum_apply_committed(struct quorum *quorum);
-void quorum_on_timer(struct loop_timer *timer);
 /* Notes what people may want to know of the log, while no job has it. */
 void quorum_note_log(struct quorum *quorum);
 /* Tells on_configuration, unless a newer one was told. */
@@ -182,6 +183,14 @@ void quorum_tell_configuration(struct quorum *quorum, const struct raft_configur
 uint64_t quorum_term_of(const struct quorum *quorum, uint64_t index);
 /* What the writer reports. */
 extern const struct quorum_writer_events quorum_writer_reports;
+
+/* ---- quorum_time.c ---- */
+
+/* After each step: when libraft has to hear of the time next. */
+void quorum_arm_timer(struct quorum *quorum);
+void quorum_on_timer(struct loop_timer *timer);
+/* Term and vote are durable, and nothing was stepped since they changed. */
+void quorum_note_term_written(struct quorum *quorum);
 
 /* ---- quorum_receive.c, quorum_send.c ---- */
 

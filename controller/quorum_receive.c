@@ -23,6 +23,9 @@
 #include "controller/quorum_private.h"
 
 #define VOTE_RESULT_VERSION 2 /* libraft's MESSAGE__REQUEST_VOTE_RESULT_VERSION, which knows pre-votes */
+#define APPEND_RESULT_VERSION                                                                                          \
+    2 /* libraft's MESSAGE__APPEND_ENTRIES_RESULT_VERSION, and the one feature that it knows */
+#define FEATURE_CAPACITY 1u
 #define RAFT_MESSAGE(kind) ((struct raft_message){.type = (kind)})
 
 /* ---- the inbox: what comes while a term is being written ---- */
@@ -234,6 +237,29 @@ static void skip_known(struct quorum *quorum, struct quorum_message *message)
     message->append.prev_term = raft->trail.snapshot.term;
 }
 
+/* A leader that has not heard of a majority for an election timeout steps down, but libraft answers entries only when they are durable: two
+ * disks that are busy for that long would unseat a leader whom everybody hears. So it is told now and then what is durable already. */
+static void answer_alive(struct quorum *quorum, const struct quorum_message *message)
+{
+    const struct raft *raft = &quorum->raft;
+    uint64_t gap_us = (uint64_t)quorum->options.heartbeat_timeout_ms * US_PER_MS;
+    if (!quorum_can_step(quorum) || raft_state((struct raft *)(uintptr_t)raft) != RAFT_FOLLOWER ||
+        raft->current_term != message->term || raft->follower_state.current_leader.id != message->from_raft_id ||
+        loop_now_us(quorum->loop) - quorum->answered_us < gap_us) {
+        return;
+    }
+    uint64_t match_index = raft->follower_state.match;
+    memcpy(quorum->from_address, message->from_address.data, message->from_address.bytes);
+    struct quorum_message result = {
+        .type = QUORUM_APPEND_RESULT,
+        .version = APPEND_RESULT_VERSION,
+        .to_raft_id = message->from_raft_id,
+        .term = message->term,
+        .append_result = {.last_index = raft->last_stored < match_index ? raft->last_stored : match_index,
+                          .features = FEATURE_CAPACITY}};
+    quorum_send(quorum, &result, quorum->from_address);
+}
+
 /* Returns true when the rest has to wait for a term to be written: the whole message then comes again, and the entries that are here
  * already do no harm. */
 static bool step_append(struct quorum *quorum, struct quorum_message *message)
@@ -364,6 +390,7 @@ static enum err handle(struct quorum *quorum, struct quorum_message *message, bo
             return ERR_MALFORMED;
         }
         *ret_is_early = step_append(quorum, message);
+        answer_alive(quorum, message);
         return ERR_OK;
     case QUORUM_APPEND_RESULT:
         step_append_result(quorum, message);

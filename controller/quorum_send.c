@@ -8,6 +8,9 @@ void quorum_send(struct quorum *quorum, struct quorum_message *message, const ch
     if (quorum->events.send == NULL || quorum->is_failed) {
         return;
     }
+    if (message->type == QUORUM_APPEND_RESULT) {
+        quorum->answered_us = loop_now_us(quorum->loop);
+    }
     message->from_raft_id = quorum->raft.id;
     message->from_address = span_make(quorum->raft.address, strlen(quorum->raft.address) + 1);
     bytebuf_clear(&quorum->out_header);
@@ -17,52 +20,46 @@ void quorum_send(struct quorum *quorum, struct quorum_message *message, const ch
                         bytebuf_span(&quorum->out_body));
 }
 
-/* How many of the entries from `index` on, at most `count`, fit into one message. */
-static uint32_t count_fitting(const struct quorum *quorum, uint64_t index, uint32_t count)
+/* Sends the entries behind `message`'s prev, at most `count`, as far as they fit into one frame; returns how many. */
+static uint32_t send_part(struct quorum *quorum, struct quorum_message *message, const char *to_address, uint32_t count)
 {
-    size_t address_bytes = strlen(quorum->raft.address) + 1;
-    size_t body_bytes = 0;
+    size_t bytes = quorum_message_append_bytes(strlen(quorum->raft.address) + 1);
     uint32_t fitting = 0;
-    while (fitting < count && fitting < QUORUM_MESSAGE_ENTRIES_MAX) {
-        body_bytes += quorum_tail_get(&quorum->tail, index + fitting)->bytes;
-        size_t header_bytes = quorum_message_append_header_bytes(address_bytes, fitting + 1u);
-        if (header_bytes + body_bytes > QUORUM_FRAME_BYTES_MAX) {
+    count = count < QUORUM_MESSAGE_ENTRIES_MAX ? count : QUORUM_MESSAGE_ENTRIES_MAX;
+    message->append.entries = (struct quorum_message_entry *)mem_array(count + 1u, sizeof(message->append.entries[0]));
+    for (; fitting < count; fitting++) {
+        const struct quorum_entry *entry = quorum_tail_get(&quorum->tail, message->append.prev_index + 1 + fitting);
+        bytes += QUORUM_MESSAGE_ENTRY_BYTES + entry->bytes;
+        if (bytes > QUORUM_FRAME_BYTES_MAX) {
             break;
         }
-        fitting++;
+        message->append.entries[fitting] = (struct quorum_message_entry){
+            .term = entry->term, .type = entry->type, .data = span_make(entry->data, entry->bytes)};
     }
     CHECK(fitting > 0 || count == 0);
+    message->append.entry_count = fitting;
+    quorum_send(quorum, message, to_address);
+    if (fitting > 0) {
+        message->append.prev_index += fitting;
+        message->append.prev_term = message->append.entries[fitting - 1].term;
+    }
+    quorum_message_done(message);
     return fitting;
 }
 
 static void send_append(struct quorum *quorum, const struct raft_message *from)
 {
     const struct raft_append_entries *args = &from->append_entries;
-    uint64_t prev_index = args->prev_log_index;
-    uint64_t prev_term = args->prev_log_term;
+    struct quorum_message message = {.type = QUORUM_APPEND,
+                                     .version = args->version,
+                                     .to_raft_id = from->server_id,
+                                     .term = args->term,
+                                     .append = {.prev_index = args->prev_log_index,
+                                                .prev_term = args->prev_log_term,
+                                                .commit_index = args->leader_commit}};
     uint32_t left = args->n_entries;
     do {
-        uint32_t count = count_fitting(quorum, prev_index + 1, left);
-        struct quorum_message message = {.type = QUORUM_APPEND,
-                                         .version = args->version,
-                                         .to_raft_id = from->server_id,
-                                         .term = args->term,
-                                         .append = {.prev_index = prev_index,
-                                                    .prev_term = prev_term,
-                                                    .commit_index = args->leader_commit,
-                                                    .entry_count = count}};
-        message.append.entries =
-            (struct quorum_message_entry *)mem_array(count + 1u, sizeof(message.append.entries[0]));
-        for (uint32_t i = 0; i < count; i++) {
-            const struct quorum_entry *entry = quorum_tail_get(&quorum->tail, prev_index + 1 + i);
-            message.append.entries[i] = (struct quorum_message_entry){
-                .term = entry->term, .type = entry->type, .data = span_make(entry->data, entry->bytes)};
-            prev_term = entry->term;
-        }
-        prev_index += count;
-        left -= count;
-        quorum_send(quorum, &message, from->server_address);
-        quorum_message_done(&message);
+        left -= send_part(quorum, &message, from->server_address, left);
     } while (left > 0 && !quorum->is_failed);
 }
 

@@ -66,7 +66,14 @@ static void fly(struct quorum_process *process, uint64_t to_raft_id, struct span
     }
     DL_APPEND(cluster->bus.flights, flight);
     uint64_t delay_us = sim_world_draw_us(&cluster->world, 100, cluster->bus.delay_us_most);
-    sim_world_set(&cluster->world, &flight->event, cluster->world.now_us + delay_us);
+    uint64_t arrival_us = cluster->world.now_us + delay_us;
+    const struct quorum_slot *to = quorum_cluster_find(cluster, to_raft_id);
+    if (cluster->bus.is_ordered && to != NULL) {
+        uint64_t *last_us = &cluster->bus.last_us[process->slot->number][to->number];
+        arrival_us = arrival_us <= *last_us ? *last_us + 1 : arrival_us;
+        *last_us = arrival_us;
+    }
+    sim_world_set(&cluster->world, &flight->event, arrival_us);
 }
 
 void quorum_bus_send(struct quorum_process *process, uint64_t to_raft_id, struct span header, struct span body)

@@ -64,8 +64,10 @@ struct quorum_bus {
     uint32_t drop_permille;
     uint32_t repeat_permille;
     uint64_t delay_us_most;
-    bool is_blocked[QUORUM_SLOTS_MAX][QUORUM_SLOTS_MAX]; /* [from][to] */
-    struct quorum_flight *flights;                       /* utlist DL */
+    bool is_blocked[QUORUM_SLOTS_MAX][QUORUM_SLOTS_MAX];  /* [from][to] */
+    bool is_ordered;                                      /* nothing overtakes what the same sender sent before */
+    uint64_t last_us[QUORUM_SLOTS_MAX][QUORUM_SLOTS_MAX]; /* when the newest message arrives */
+    struct quorum_flight *flights;                        /* utlist DL */
 };
 
 struct quorum_tuning {
