@@ -307,6 +307,9 @@ class Checker:
     def measure_lag(self):
         """The longest time for which a reader did not get what somebody knew to be there."""
         tails, times = {}, {}  # key -> offsets known, and since when, both ascending
+        born = {}  # a reader that begins late is not late for what was there before it
+        for operation in self.operations:
+            born.setdefault(operation.process, operation.started)
         ended = sorted((one for one in self.operations if one.ended is not None and one.function in ("send", "poll", "txn") and one.kind == OK),
                        key=lambda one: one.ended)
         position = collections.defaultdict(dict)
@@ -319,7 +322,7 @@ class Checker:
                 for key, at in own.items():
                     index = bisect.bisect_right(tails.get(key, ()), at)
                     if index < len(tails.get(key, ())):
-                        lag = (operation.started - times[key][index]) / 1e9
+                        lag = (operation.started - max(times[key][index], born[operation.process])) / 1e9
                         if lag > self.lag[0]:
                             self.lag = (lag, f"{key} after {at} by {operation.process}")
             news = dict(own) if operation.function == "poll" else {key: offset for key, offset, _value in sends(operation) if offset is not None}

@@ -1,0 +1,243 @@
+"""The clients of a run, in a process of their own in the clients' namespace: producers and consumers of librdkafka, each a thread, one history.
+
+    client.py '{"bootstrap":...,"topic":...,"partitions":4,"history":PATH,"seed":1,"rate":80,"large":30000}'
+
+On standard input: `stop` (nothing more is sent; what was sent is waited for), then `finish` (all is read to its end, once more from the beginning). Each
+half second a line of JSON on standard output says how far they are; the last one has "finished": null, or what went wrong.
+
+An outcome is unknown (info) unless it is known (testing.md 8): NEVER_WRITTEN is all that a producer may call failed. _PURGE_QUEUE is not among it:
+librdkafka puts what it tries again back into that queue. Nor is MSG_SIZE_TOO_LARGE of a record that would have been accepted alone: an earlier attempt,
+in a smaller batch, may have been written.
+"""
+import json
+import random
+import sys
+import threading
+import time
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+import gen
+import history
+
+NEVER_WRITTEN = {KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD, KafkaError.TOPIC_AUTHORIZATION_FAILED,
+                 KafkaError.INVALID_REQUIRED_ACKS}
+QUICK = {"socket.timeout.ms": 5000, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 500, "retry.backoff.ms": 50, "retry.backoff.max.ms": 500,
+         "topic.metadata.refresh.interval.ms": 1000, "socket.connection.setup.timeout.ms": 2000, "log_level": 0}
+PRODUCERS = {"idempotent": {"acks": "all", "enable.idempotence": True},
+             # One request at a time: what is sent again can't overtake.
+             "plain": {"acks": "all", "enable.idempotence": False, "max.in.flight": 1},
+             "weak": {"acks": 1, "enable.idempotence": False, "max.in.flight": 1}}
+MESSAGE_TIMEOUT_MS = 15000
+BATCH_BYTES = 16000  # below the topic's max.message.bytes, which only the large ones exceed
+LARGE_ONE_IN = 400
+FINISH_SECONDS = 90
+
+
+class Shared:
+    def __init__(self, options):
+        self.options = options
+        self.values = gen.Values(options["topic"], options["partitions"])
+        self.recorder = history.Recorder(options["history"])
+        self.stopping, self.ends, self.names, self.lock = threading.Event(), None, {}, threading.Lock()
+        self.acked, self.failed, self.unknown, self.polled, self.problems = {}, {}, {}, 0, []
+
+    def name(self, kind):
+        """Of a new process."""
+        with self.lock:
+            self.names[kind] = self.names.get(kind, 0) + 1
+            return f"{kind}-{self.names[kind]}"
+
+
+class Thread(threading.Thread):
+    """What goes wrong in it is told."""
+
+    def __init__(self, shared, seed):
+        super().__init__(daemon=True)
+        self.shared, self.random = shared, random.Random(seed)
+
+    def run(self):
+        try:
+            self.work()
+        except BaseException as error:
+            self.shared.problems.append(f"{type(self).__name__}: {error!r}")
+            raise
+
+
+class Producing(Thread):
+    def __init__(self, shared, seed, kind):
+        super().__init__(shared, seed)
+        self.kind = kind
+
+    def work(self):
+        while not self.shared.stopping.is_set():
+            self.live()
+
+    def live(self):
+        """One process, until it is told to stop or its producer is of no more use."""
+        process, mode, shared = self.shared.name(self.kind), PRODUCERS[self.kind], self.shared
+        shared.recorder.write(process, "ok", "open", {"acks": str(mode["acks"]), "idempotent": mode["enable.idempotence"]})
+        self.is_fatal = False
+        producer = Producer({**QUICK, **mode, "bootstrap.servers": shared.options["bootstrap"], "linger.ms": 5, "message.timeout.ms": MESSAGE_TIMEOUT_MS,
+                             "message.max.bytes": 1_000_000, "batch.size": BATCH_BYTES})
+        allowed, before = 0.0, time.monotonic()
+        while not shared.stopping.is_set() and not self.is_fatal:
+            producer.poll(0.005)
+            now = time.monotonic()
+            allowed, before = min(allowed + (now - before) * shared.options["rate"], 20), now
+            while allowed >= 1 and not self.is_fatal:
+                allowed -= 1
+                self.send(producer, process)
+        if self.is_fatal:
+            producer.purge(in_queue=True, in_flight=True)
+            shared.recorder.write(process, "info", "crash", None)
+        deadline = time.monotonic() + 2 * MESSAGE_TIMEOUT_MS / 1000
+        while producer.flush(0.2) > 0:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(producer)} records were neither acknowledged nor given up")
+
+    def send(self, producer, process):
+        shared, options = self.shared, self.shared.options
+        key = self.random.choice(shared.values.keys)
+        value, size = shared.values.next(key), self.random.choice((20, 60, 200, 1000))
+        if self.kind == "plain" and self.random.randrange(LARGE_ONE_IN) == 0:
+            size = options["large"]
+        number = shared.recorder.write(process, "invoke", "send", [["send", key, value]])
+
+        def report(error, message):
+            self.record(process, number, key, value, size, error, message)
+        try:
+            producer.produce(options["topic"], gen.payload(value, size), partition=int(key.rpartition("/")[2]), on_delivery=report)
+        except BufferError:
+            shared.recorder.write(process, "fail", "send", None, of=number, err="the queue is full")
+        except KafkaException as error:
+            self.is_fatal = True
+            shared.recorder.write(process, "info", "send", None, of=number, err=str(error))
+
+    def record(self, process, number, key, value, size, error, message):
+        shared = self.shared
+        if error is None:
+            offset = message.offset()
+            shared.acked[self.kind] = shared.acked.get(self.kind, 0) + 1
+            shared.recorder.write(process, "ok", "send", [["send", key, [offset if offset is not None and offset >= 0 else None, value]]], of=number)
+            return
+        self.is_fatal = self.is_fatal or error.fatal()
+        is_known = error.code() in NEVER_WRITTEN or (error.code() == KafkaError.MSG_SIZE_TOO_LARGE and size == shared.options["large"])
+        counts = shared.failed if is_known else shared.unknown
+        counts[error.name()] = counts.get(error.name(), 0) + 1
+        shared.recorder.write(process, "fail" if is_known else "info", "send", None, of=number, err=error.name())
+
+
+class Consuming(Thread):
+    """Assigned to all partitions for good. With a lifetime: another one, from the beginning, each time that it is over."""
+
+    def __init__(self, shared, seed, lifetime=None, is_final=False):
+        super().__init__(shared, seed)
+        self.lifetime, self.is_final = lifetime, is_final
+
+    def work(self):
+        while True:
+            if self.live():
+                return
+
+    def live(self):
+        """Whether all that there is was read."""
+        shared = self.shared
+        process, keys = shared.name("final" if self.is_final else "reader"), shared.values.keys
+        consumer = Consumer({**QUICK, "bootstrap.servers": shared.options["bootstrap"], "group.id": "not-used", "enable.auto.commit": False, "check.crcs": True,
+                             "enable.partition.eof": True, "fetch.wait.max.ms": 100, "auto.offset.reset": "earliest", "fetch.error.backoff.ms": 100})
+        consumer.assign([TopicPartition(shared.options["topic"], int(key.rpartition("/")[2]), 0) for key in keys])
+        shared.recorder.write(process, "ok", "assign", keys)
+        read, ends_at = {}, None if self.lifetime is None else time.monotonic() + self.lifetime
+        finish_by = None
+        try:
+            while True:
+                self.poll(consumer, process, read)
+                ends = shared.ends
+                if ends is not None:
+                    if all(read.get(key, 0) >= end for key, end in ends.items()):
+                        return True
+                    finish_by = finish_by or time.monotonic() + FINISH_SECONDS
+                    if time.monotonic() > finish_by:
+                        raise TimeoutError(f"{process} is at {read} after {FINISH_SECONDS} s, the ends are {ends}")
+                elif ends_at is not None and time.monotonic() > ends_at:
+                    return False
+        finally:
+            consumer.close()
+
+    def poll(self, consumer, process, read):
+        number = self.shared.recorder.write(process, "invoke", "poll", None)
+        records, errors = {}, []
+        for message in consumer.consume(500, 0.1):
+            error = message.error()
+            if error is None:
+                key = f"{message.topic()}/{message.partition()}"
+                records.setdefault(key, []).append([message.offset(), gen.value_of(message.value())])
+                read[key] = message.offset() + 1
+            elif error.code() != KafkaError._PARTITION_EOF:
+                errors.append(error.name())
+        more = {"err": errors} if errors else {}
+        if self.is_final:
+            more["fin"] = 1
+        self.shared.polled += sum(map(len, records.values()))
+        self.shared.recorder.write(process, "ok" if records or not errors else "info", "poll", [["poll", records]], of=number, **more)
+
+
+def ends_of(options):
+    """{key: end} as the leaders tell, after all was sent."""
+    consumer = Consumer({**QUICK, "bootstrap.servers": options["bootstrap"], "group.id": "not-used"})
+    deadline, ends = time.monotonic() + FINISH_SECONDS, {}
+    try:
+        for partition in range(options["partitions"]):
+            while True:
+                try:
+                    ends[f"{options['topic']}/{partition}"] = consumer.get_watermark_offsets(TopicPartition(options["topic"], partition), timeout=5)[1]
+                    break
+                except KafkaException:
+                    if time.monotonic() > deadline:
+                        raise
+    finally:
+        consumer.close()
+    return ends
+
+
+def tell(shared, **more):
+    line = {"acked": shared.acked, "failed": shared.failed, "unknown": shared.unknown, "polled": shared.polled, "problems": shared.problems, **more}
+    print(json.dumps(line), flush=True)
+
+
+def telling(shared, is_over):
+    while not is_over.wait(0.5):
+        tell(shared)
+
+
+def main():
+    options = json.loads(sys.argv[1])
+    shared, is_over = Shared(options), threading.Event()
+    producers = [Producing(shared, f"{options['seed']}/{kind}", kind) for kind in PRODUCERS]
+    readers = [Consuming(shared, f"{options['seed']}/r{number}", lifetime) for number, lifetime in enumerate((None, None, 12))]
+    for thread in (*producers, *readers, threading.Thread(target=telling, args=(shared, is_over), daemon=True)):
+        thread.start()
+    for line in sys.stdin:
+        if line.strip() == "stop":
+            shared.stopping.set()
+            for thread in producers:
+                thread.join()
+            tell(shared, stopped=True)
+        elif line.strip() == "finish":
+            break
+    try:
+        shared.ends = ends_of(options)
+        final = Consuming(shared, "final", is_final=True)
+        final.start()
+        for thread in (*readers, final):
+            thread.join()
+    except Exception as error:
+        shared.problems.append(repr(error))
+    shared.recorder.close()
+    is_over.set()
+    tell(shared, finished="; ".join(shared.problems) or None)
+
+
+if __name__ == "__main__":
+    main()

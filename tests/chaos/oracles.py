@@ -1,0 +1,219 @@
+"""What is looked at beside the history (testing.md 6): leaders and offsets while the run goes on, replicas, invariants and the quiet state after it."""
+import bisect
+import collections
+import contextlib
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+
+import history
+from check import polls
+from cluster import memory_bytes, program
+from kafka_wire import Closed, Connection
+from leader_watch import Watch
+from waiting import stretched, wait_until
+from wire_calls import ask_end, ask_metadata
+from world import PARTITIONS, TOPIC
+
+SAMPLE_SECONDS = 0.1
+# A leader of before is not told apart at once: what it says counts if nobody knew of a later epoch for this long after it.
+KNOWN_LATE_SECONDS = 1.0
+# Beside ten percent. An index has a descriptor from its first entry on.
+SLACK = {"memory": 8 << 20, "sockets": 4, "files": 2 * PARTITIONS + 2, "threads": 1}
+
+
+class Monitor:
+    """Asks the leader of each partition for its high watermark, ten times a second; leaders and ISRs are written down by leader_watch."""
+
+    def __init__(self, cluster):
+        self.cluster, self.samples, self.is_over = cluster, collections.defaultdict(list), threading.Event()
+        self.watch = Watch(TOPIC, cluster.addresses, 50)
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        turn = 0
+        while not self.is_over.wait(SAMPLE_SECONDS):
+            brokers = self.cluster.brokers
+            turn += 1
+            for node in brokers[turn % len(brokers):] + brokers[:turn % len(brokers)]:
+                if self._look(node):
+                    break
+
+    def _look(self, node):
+        """The partitions that the broker itself leads, in its own eyes."""
+        try:
+            with Connection(node.bootstrap, timeout_s=0.5) as connection:
+                before = ask_metadata(connection, [TOPIC]).topics.get(TOPIC, {})
+                answers = []
+                for index, one in before.items():
+                    if one.leader == node.id:
+                        began = time.monotonic()
+                        error, end = ask_end(connection, TOPIC, index)
+                        if error == 0:
+                            answers.append((index, one.epoch, began, time.monotonic(), end))
+                after = ask_metadata(connection, [TOPIC]).topics.get(TOPIC, {})
+        except (OSError, Closed, AssertionError):
+            return False
+        for index, epoch, began, ended, end in answers:
+            if index in after and (after[index].leader, after[index].epoch) == (node.id, epoch):
+                self.samples[index].append((epoch, began, ended, end))
+        return False  # the next broker leads others
+
+    def leader_changes(self, since):
+        """{partition: how many epochs with a leader began after the moment}"""
+        first, changes = {}, collections.Counter()
+        for seen in list(self.watch.lines):
+            for partition, (leader, epoch, _isr) in seen["partitions"].items():
+                if leader >= 0:
+                    first[partition, epoch] = min(first.get((partition, epoch), seen["t"]), seen["t"])
+        for (partition, _epoch), moment in first.items():
+            changes[partition] += moment > since
+        return changes
+
+    def isr_changes(self):
+        """How many different ISRs there were, one after the other."""
+        last, count = {}, 0
+        for seen in sorted(self.watch.lines, key=lambda line: line["t"]):
+            for partition, (_leader, _epoch, isr) in seen["partitions"].items():
+                key = (seen["at"], partition)
+                count += key in last and last[key] != isr
+                last[key] = isr
+        return count // max(1, len(self.watch.addresses))
+
+    def stop(self):
+        self.is_over.set()
+        self.thread.join(stretched(10))
+        self.watch.stop()
+
+    def check(self, operations):
+        """R7, and no high watermark that goes back, or lies below what somebody has read. Returns how many samples there were."""
+        self.watch.check_epochs()
+        known = collections.defaultdict(list)  # partition -> (moment, epoch) at which an epoch was first seen
+        for (partition, epoch), moment in self._first_seen().items():
+            known[partition].append((moment, epoch))
+        read = self._read_ends(operations)
+        for partition, samples in self.samples.items():
+            highest = {}
+            times, ends = read.get(f"{TOPIC}/{partition}", ([], []))
+            for epoch, began, ended, end in sorted(samples, key=lambda sample: sample[1]):
+                before = highest.get(epoch, (0, None))[0]
+                assert end >= before, f"partition {partition}, epoch {epoch}: the high watermark went from {before} back to {end}"
+                highest[epoch] = (end, began)
+                if any(later > epoch and moment < ended + KNOWN_LATE_SECONDS for moment, later in known[partition]):
+                    continue
+                index = bisect.bisect_left(times, began) - 1
+                assert index < 0 or ends[index] <= end, f"partition {partition}, epoch {epoch}: the high watermark is {end}, but {ends[index]} records were read before"
+        return sum(map(len, self.samples.values()))
+
+    def _first_seen(self):
+        first = {}
+        for seen in self.watch.lines:
+            for partition, (leader, epoch, _isr) in seen["partitions"].items():
+                if leader >= 0:
+                    first[partition, epoch] = min(first.get((partition, epoch), seen["t"]), seen["t"])
+        return first
+
+    @staticmethod
+    def _read_ends(operations):
+        """{key: (moments, the largest offset read until then + 1)}; monotonic clocks are one for the machine."""
+        found = {}
+        for operation in sorted((one for one in operations if one.function == "poll" and one.ended is not None), key=lambda one: one.ended):
+            for key, records in polls(operation):
+                times, ends = found.setdefault(key, ([], []))
+                end = max((offset for offset, _value in records), default=-1) + 1
+                if end > (ends[-1] if ends else 0):
+                    times.append(operation.ended / 1e9)
+                    ends.append(end)
+        return found
+
+
+def check_invariants(cluster):
+    """After healing: leaders in ISRs, ISRs of replicas, all in sync, nobody fenced, all voters near the end (the product's own words)."""
+    environment = {**os.environ, "MOLDAU_BOOTSTRAP_SERVER": cluster.bootstrap}
+
+    def rows(*words):
+        done = subprocess.run([str(program()), *words, "--output", "json"], capture_output=True, text=True, timeout=60, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+    status = {row["kind"]: row for row in rows("cluster", "status")}
+    assert (status["cluster"]["leaderless"], status["cluster"]["under_replicated"], status["cluster"]["brokers"]) == (0, 0, len(cluster.brokers)), status
+    assert status["quorum"]["voters"] == len(cluster.controllers), status
+    partitions = [row for row in rows("topic", "describe", TOPIC) if row["kind"] == "partitions"]
+    assert len(partitions) == PARTITIONS
+    for row in partitions:
+        assert row["leader"] in row["isr"] and set(row["isr"]) == set(row["replicas"]), row
+
+
+class Quiet:
+    """Memory, descriptors and threads of each node: before the faults, and when all is over (L7). Made without clients, `warm` with them: partitions have
+    their files, memory is in use, but connections are compared with those that nodes have among themselves."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.before = self.measure()
+
+    def warm(self):
+        self.before = {node_id: {**now, "sockets": self.before[node_id]["sockets"]} for node_id, now in self.measure().items()}
+
+    def measure(self):
+        found = {}
+        for node in self.cluster.nodes.values():
+            kinds = self.kinds(node)
+            sockets = kinds.pop("socket", 0)
+            found[node.id] = {"memory": memory_bytes(node.process.pid), "sockets": sockets, "files": sum(kinds.values()), "threads": node.threads()}
+        return found
+
+    @staticmethod
+    def kinds(node):
+        """What its descriptors are, counted."""
+        folder, found = f"/proc/{node.process.pid}/fd", collections.Counter()
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"{folder}/{name}")
+                found[target.partition(":")[0] if ":" in target else "files"] += 1
+        return found
+
+    def worse(self):
+        found = []
+        for node_id, now in self.measure().items():
+            was = self.before[node_id]
+            more = [name for name in now if now[name] > was[name] * 1.1 + SLACK[name]]
+            if more:
+                found.append(f"node {node_id}, {' and '.join(more)}: {told(was)} became {told(now)}, with {dict(self.kinds(self.cluster[node_id]))}")
+        return found
+
+    def check(self):
+        try:
+            wait_until(lambda: not self.worse(), 20, "memory, descriptors and threads to be as before")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {'; '.join(self.worse())}") from None
+        return {node_id: f"{told(self.before[node_id])} -> {told(now)}" for node_id, now in self.measure().items()}
+
+
+def told(measured):
+    return f"{measured['memory'] / (1 << 20):.1f} MiB/{measured['sockets']} sockets/{measured['files']} files/{measured['threads']} threads"
+
+
+def final_ends(operations):
+    """{(topic, partition): offset} up to which the last reading went."""
+    ends = {}
+    for operation in operations:
+        if operation.is_final and operation.kind == history.OK:
+            for key, records in polls(operation):
+                topic, _, partition = key.rpartition("/")
+                place = (topic, int(partition))
+                ends[place] = max([ends.get(place, 0)] + [offset + 1 for offset, _value in records])
+    return ends
+
+
+def check_logs(cluster):
+    """Nobody's last words but those that a row asked for; and what warns, counted."""
+    counts = collections.Counter()
+    for node in cluster.nodes.values():
+        node.check_log()
+        counts.update(re.findall(r"level=(?:warn|error) subsystem=\S+ event=\S+", node.log_text()))
+    return counts

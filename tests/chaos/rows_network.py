@@ -1,0 +1,220 @@
+"""Rows 6 to 12: what happens to packets and connections (testing.md 10)."""
+import socket
+import time
+
+from kafka_wire import Closed, Connection
+from nemesis import Row, Until
+from wire_calls import ask_end, ask_metadata
+from world import CLIENT_PORT, INTERNAL_PORT, LAG_SECONDS, TOPIC
+
+PORTS = (CLIENT_PORT, INTERNAL_PORT)
+IDLE_SECONDS = 20
+
+
+def dropped(rules):
+    return sum(rule.count() for rule in rules)
+
+
+class Symmetric(Row):
+    number, about = 6, "a leading broker cut off from all other nodes, sometimes from the clients as well"
+    must_hold = "fenced after its session, led by others"
+
+    def steps(self):
+        world = self.world
+        node = yield from self.take(world.leader)
+        rest = [other.host for other in world.cluster.nodes.values() if other is not node]
+        if self.random.random() < 0.5:
+            rest.append(world.clients_host)
+        moment = time.monotonic()
+        with world.network.parted([node.host], rest) as rules:
+            yield Until(lambda: world.is_led_by_others(node), 60, f"other leaders than broker {node.id}", if_alone=10)
+            took = time.monotonic() - moment
+            self.demand(took < world.session_seconds + 5, f"others led only after {took:.1f} s")
+            yield self.random.uniform(1, 8)
+            assert dropped(rules) > 0, "no packet was dropped"
+            self.saw(f"broker {node.id} alone, {dropped(rules)} packets dropped, led by others after {took:.2f} s")
+        yield from self.back(node)
+
+
+class Asymmetric(Row):
+    number, about = 7, "a leading broker is not heard by the controllers, but hears them, and has its followers"
+    must_hold = "it is fenced; each partition changes its leader once at most"
+
+    def steps(self):
+        world = self.world
+        node = yield from self.take(world.leader)
+        since = time.monotonic()
+        with world.network.rules(*[(controller.host, "INPUT", "-s", node.address, "-j", "DROP") for controller in world.cluster.controllers]) as rules:
+            yield Until(lambda: world.is_led_by_others(node), 60, f"other leaders than broker {node.id}", if_alone=10)
+            took = time.monotonic() - since
+            yield self.random.uniform(1, 6)
+            assert dropped(rules) > 0, "no packet was dropped"
+            self.saw(f"the controllers did not hear broker {node.id}, {dropped(rules)} packets dropped, led by others after {took:.2f} s")
+        changes = world.monitor.leader_changes(since)
+        self.demand(max(changes.values(), default=0) <= 1, f"leaders changed more than once: {changes}")
+        yield from self.back(node)
+
+
+class FollowersGone(Row):
+    number, about = 8, "a leading broker cut off from the other brokers, not from the controllers"
+    must_hold = "its ISR shrinks to itself; nothing more is committed with fewer than min.insync.replicas"
+
+    def steps(self):
+        world = self.world
+        node = yield from self.take(world.leader)
+        others = [other.host for other in world.others(node)]
+        with world.network.parted([node.host], others) as rules:
+            found = yield Until(lambda: self.settled(node), LAG_SECONDS + 40, f"ISRs without broker {node.id}, or with it alone", if_alone=25)
+            if found == "alone":
+                yield from self.nothing_is_committed(node)
+            else:
+                yield self.random.uniform(1, 4)
+            assert dropped(rules) > 0, "no packet was dropped"
+            self.saw(f"broker {node.id} without its followers ({found}), {dropped(rules)} packets dropped")
+        yield from self.back(node)
+
+    def settled(self, node):
+        view = self.world.describe()
+        if view is None:
+            return None
+        if any(one.leader == node.id and one.isr == [node.id] for one in view.values()):
+            return "alone"
+        # Another fault may have made others the leaders of all.
+        return "led by others" if all(one.leader != node.id and node.id not in one.isr for one in view.values()) else None
+
+    def nothing_is_committed(self, node):
+        marks = {}
+        for _ in range(4):
+            view = self.world.describe() or {}
+            alone = [index for index, one in view.items() if one.leader == node.id and one.isr == [node.id]]
+            try:
+                with Connection(node.bootstrap, timeout_s=3) as connection:
+                    for index in alone:
+                        error, end = ask_end(connection, TOPIC, index)
+                        epoch = ask_metadata(connection, [TOPIC]).topics[TOPIC][index].epoch
+                        if error == 0:
+                            before = marks.setdefault((index, epoch), end)
+                            assert end == before, f"partition {index}: the high watermark went from {before} to {end} with an ISR of {node.id} alone"
+            except (OSError, Closed):
+                pass
+            yield 0.7
+        assert marks or not self.was_alone, "no high watermark could be asked for"
+        self.saw(f"high watermarks stood still: {marks}")
+
+
+class Ring(Row):
+    number, about = 9, "a ring: one pair of brokers, one pair of controllers, and each broker from another controller"
+    must_hold = "partitions whose leader sees a majority of controllers go on"
+
+    def steps(self):
+        world = self.world
+        brokers, controllers = world.cluster.brokers, world.cluster.controllers
+        kind = self.random.choice(("bridge", "ring"))
+        one, two = self.random.sample(brokers, 2)
+        left, right = self.random.sample(controllers, 2)
+        pairs = [(one, two), (left, right)]
+        if kind == "ring":
+            pairs += list(zip(brokers, self.random.sample(controllers, len(controllers))))
+        nodes = yield from self.take(lambda: self.all_free(list({node.id: node for pair in pairs for node in pair}.values())))
+        rules = [(at.host, "INPUT", "-s", sender.address, "-j", "DROP") for pair in pairs for at, sender in (pair, pair[::-1])]
+        with world.network.rules(*rules) as made:
+            acked = world.clients.acked()
+            yield self.random.uniform(4, 12)
+            assert dropped(made) > 0, "no packet was dropped"
+            yield Until(lambda: world.clients.acked() > acked, 30, "any acknowledgement at all")
+            self.saw(f"{kind}: cut {[(at.id, other.id) for at, other in pairs]}, {dropped(made)} packets dropped")
+        for node in nodes:
+            yield from self.back(node)
+
+
+class ClientsCut(Row):
+    number, about = 10, "clients cut off from a leading broker"
+    must_hold = "no leader changes for it; what is sent again is there once"
+
+    def steps(self):
+        world = self.world
+        node = yield from self.take(world.leader)
+        before, since = world.describe(), time.monotonic()
+        with world.network.parted([world.clients_host], [node.host]) as rules:
+            yield self.random.uniform(3, 12)
+            assert dropped(rules) > 0, "no packet was dropped"
+            self.saw(f"clients cut off from broker {node.id}, {dropped(rules)} packets dropped")
+            self.demand(world.describe() == before or not world.monitor.leader_changes(since), "leaders changed although only clients were cut off")
+        acked = world.clients.acked()
+        yield Until(lambda: world.clients.acked() > acked + 20, 30, "acknowledgements after the cut")
+
+
+class BadLines(Row):
+    number, about = 11, "packet loss, little bandwidth, delay and jitter, or connections that stall, at one node"
+    must_hold = "ISRs change a bounded number of times, no queue grows without end (quiet state)"
+
+    def steps(self):
+        world = self.world
+        nodes = list(world.cluster.nodes.values())
+        node = yield from self.take(lambda: world.pick(nodes))
+        kind, seconds = self.random.choice(("loss", "narrow", "delay", "stall")), self.random.uniform(6, 15)
+        shrinks = world.monitor.isr_changes()
+        if kind == "loss":
+            share = self.random.uniform(0.01, 0.3)
+            with world.network.lossy(node.host, share) as rules:
+                yield seconds
+                assert dropped(rules) > 0, "no packet was lost"
+                self.saw(f"node {node.id}: {share:.0%} of its packets lost, {dropped(rules)} of them")
+        elif kind == "narrow":
+            with world.network.narrow(node.host) as delayed:
+                yield seconds
+                count = delayed()
+                assert count > 0 or not node.is_broker, "no packet had to wait"
+                self.saw(f"node {node.id} with 1 Mbit/s: {count} times packets had to wait")
+        else:
+            how = {"delay_ms": self.random.randint(50, 500), "jitter_ms": self.random.randint(0, 100)} if kind == "delay" else {"stall_bytes": 60_000}
+            with world.network.relayed(node.host, PORTS, world.folder, seed=self.random.randrange(1 << 30), **how) as figures:
+                yield seconds
+                told = figures()
+                self.demand(told["delayed_pieces" if kind == "delay" else "stalls"] > 0, f"the relay did nothing: {told}")
+                self.saw(f"node {node.id} behind a relay, {how}: {told}")
+        yield from self.back(node)
+        changes = world.monitor.isr_changes() - shrinks
+        # A follower leaves once in a lag time at most, and each partition has two.
+        most = (seconds / LAG_SECONDS + 2) * 4 * 2 * 2
+        self.demand(changes <= most, f"{changes} changes of ISRs in {seconds:.0f} s")
+
+
+class Resets(Row):
+    number, about = 12, "connections reset within frames, and half open ones, at one node"
+    must_hold = "parsers begin anew, no descriptor is lost (quiet state), connections without a peer are closed after connections.max.idle.ms"
+
+    def steps(self):
+        world = self.world
+        node = yield from self.take(lambda: world.pick(list(world.cluster.nodes.values())))
+        if self.random.random() < 0.5:
+            with world.network.resets(node.host, self.random.randint(20, 80), PORTS) as rules:
+                yield self.random.uniform(4, 10)
+                self.demand(dropped(rules) > 0, "nothing was reset")
+                self.saw(f"node {node.id}: {dropped(rules)} packets answered by resets")
+        else:
+            with world.network.relayed(node.host, PORTS, world.folder, seed=self.random.randrange(1 << 30), cut_bytes=30_000) as figures:
+                yield self.random.uniform(4, 10)
+                told = figures()
+                self.demand(told["cuts"] > 0, f"nothing was cut: {told}")
+                self.saw(f"node {node.id} behind a relay that cuts: {told}")
+        yield from self.back(node)
+        if node.is_broker:
+            yield from self.half_open(node)
+
+    def half_open(self, node):
+        """A client that is gone without a word."""
+        with socket.create_connection((node.address, CLIENT_PORT), timeout=5) as client:
+            port = client.getsockname()[1]
+            # Both ways, so that neither our end nor its answer is heard.
+            rules = [(node.host, "INPUT", "-p", "tcp", "--sport", port, "-j", "DROP"), (node.host, "OUTPUT", "-p", "tcp", "--dport", port, "-j", "DROP")]
+            with self.world.network.rules(*rules) as made:
+                client.close()
+                began = time.monotonic()
+                assert self.is_open(node, port), "the broker knew at once"
+                yield Until(lambda: not node.is_running or not self.is_open(node, port), IDLE_SECONDS * 2, "a half open connection to be closed")
+                self.saw(f"a half open connection closed after {time.monotonic() - began:.1f} s, {dropped(made)} packets dropped")
+
+    @staticmethod
+    def is_open(node, port):
+        return bool(node.host.run("ss", "-Htn", "state", "established", f"( dport = :{port} )").strip())
