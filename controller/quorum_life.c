@@ -105,8 +105,7 @@ static void fill_tail(struct quorum *quorum)
 }
 
 /* The newest configuration that is here, committed or not. */
-static enum err newest_configuration(const struct quorum *quorum, struct raft_configuration *ret_configuration,
-                                     uint64_t *ret_index)
+static enum err newest_configuration(const struct quorum *quorum, struct raft_configuration *ret_configuration)
 {
     const struct quorum_snapshot *snapshot = &quorum->loaded.snapshot;
     for (uint64_t index = quorum_tail_end(&quorum->tail) - 1; index > snapshot->configuration_index; index--) {
@@ -115,31 +114,27 @@ static enum err newest_configuration(const struct quorum *quorum, struct raft_co
             break;
         }
         if (entry->type == QUORUM_CHANGE) {
-            *ret_index = index;
             return quorum_configuration_to_raft(span_make(entry->data, entry->bytes), ret_configuration);
         }
     }
-    *ret_index = snapshot->configuration_index;
     return snapshot->index == 0 ? ERR_NOT_FOUND
                                 : quorum_configuration_to_raft(snapshot->configuration, ret_configuration);
 }
 
-/* libraft makes the only voter the leader of the term that it finds at the start. That is right only if nobody else can have led in it or
- * have entries of it: in a quorum that never had another member. Anybody else enters a new term first: an entry of the old term that
- * was sent to a member but not synced here is gone now, and another one of the same index and term would take its place unnoticed. */
+/* libraft makes the only voter the leader of the term that it finds at the start. That is right only if nobody has entries of it that are
+ * not here: one that was sent to a stand-by but not synced here is gone now, be it the one that made the stand-by a member, and another one
+ * of the same index and term would take its place unnoticed. So it enters a new term first, unless its log is as it was formed. */
 static enum err enter_term_if_alone(struct quorum *quorum)
 {
     struct raft_configuration configuration;
-    uint64_t index = 0;
-    enum err err = newest_configuration(quorum, &configuration, &index);
+    enum err err = newest_configuration(quorum, &configuration);
     if (err != ERR_OK) {
         return err == ERR_NOT_FOUND ? ERR_OK : err;
     }
     const struct raft_server *self = quorum_configuration_find(&configuration, quorum->raft.id);
     bool is_alone = self != NULL && self->role == RAFT_VOTER && quorum_configuration_voters(&configuration) == 1;
-    bool was_always = index == 1 && configuration.n == 1;
     raft_configuration_close(&configuration);
-    if (!is_alone || was_always) {
+    if (!is_alone || quorum_tail_end(&quorum->tail) == 2) {
         return ERR_OK;
     }
     quorum->loaded.term++;

@@ -9,24 +9,32 @@ static void init_alone(struct harness *harness)
     harness_end_jobs(harness);
 }
 
-static void test_alone_keeps_its_term_until_somebody_joins(void **state)
+static void test_alone_enters_a_new_term_with_every_start(void **state)
 {
     (void)state;
     struct harness harness;
     init_alone(&harness);
-    assert_int_equal(harness_term(&harness), 1);
+    assert_int_equal(harness_term(&harness), 1); /* nothing but the first configuration was there */
     assert_int_equal(harness.sent_count, 0);
     quorum_transfer(harness.quorum, harness_answer, &harness);
     assert_int_equal(harness_take_answer(&harness), ERR_NOT_FOUND);
     quorum_remove_voter(harness.quorum, 1, harness_answer, &harness);
     assert_int_equal(harness_take_answer(&harness), ERR_INVALID);
-    harness_crash(&harness, FS_SIM_CRASH_LOSE);
-    harness_open(&harness);
-    assert_int_equal(harness_term(&harness), 1);
-    assert_int_equal(raft_state(&harness.quorum->raft), RAFT_LEADER);
-    harness_propose(&harness, "activation");
-    harness_end_jobs(&harness);
-    /* What the stand-by is sent and this one loses in a power loss must not have the index and term of something else later. */
+    for (uint64_t term = 2; term < 4; term++) {
+        harness_crash(&harness, FS_SIM_CRASH_LOSE);
+        harness_open(&harness);
+        assert_int_equal(harness_term(&harness), term);
+        assert_int_equal(raft_state(&harness.quorum->raft), RAFT_LEADER);
+    }
+    harness_done(&harness);
+}
+
+/* What a stand-by is sent and this one loses must not have the index and term of something else later. */
+static void test_alone_sends_and_loses_what_a_standby_keeps(void **state)
+{
+    (void)state;
+    struct harness harness;
+    init_alone(&harness);
     harness_add(&harness, 2);
     harness_end_jobs(&harness);
     harness_append_result(&harness, 2, 1, harness_last_index(&harness), 0);
@@ -36,9 +44,29 @@ static void test_alone_keeps_its_term_until_somebody_joins(void **state)
     harness_open(&harness);
     assert_int_equal(raft_state(&harness.quorum->raft), RAFT_LEADER);
     assert_int_equal(harness_term(&harness), 2);
+    harness_done(&harness);
+}
+
+/* So it is when the very entry that adds it is lost, and the quorum never had anybody else as far as its own log can tell. */
+static void test_alone_sends_and_loses_the_addition_of_a_standby(void **state)
+{
+    (void)state;
+    struct harness harness;
+    init_alone(&harness);
+    harness_add(&harness, 2);
+    uint64_t change_index = harness_last_index(&harness);
+    harness_append_result(&harness, 2, 1, change_index, 0);
+    const struct quorum_message *sent = &harness.sent[harness.sent_count - 1].message;
+    assert_int_equal(sent->type, QUORUM_APPEND);
+    assert_int_equal(sent->append.prev_index + sent->append.entry_count, change_index);
+    assert_int_equal(sent->append.entries[sent->append.entry_count - 1].type, QUORUM_CHANGE);
+    assert_true(harness.quorum->persisted_index < change_index);
     harness_crash(&harness, FS_SIM_CRASH_LOSE);
     harness_open(&harness);
-    assert_int_equal(harness_term(&harness), 3);
+    assert_int_equal(raft_state(&harness.quorum->raft), RAFT_LEADER);
+    harness_propose(&harness, "a namesake");
+    assert_int_equal(harness_last_index(&harness), change_index);
+    assert_int_equal(harness_term(&harness), 2);
     harness_done(&harness);
 }
 
@@ -166,7 +194,9 @@ static void test_append_from_before_the_snapshot(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alone_keeps_its_term_until_somebody_joins),
+        cmocka_unit_test(test_alone_enters_a_new_term_with_every_start),
+        cmocka_unit_test(test_alone_sends_and_loses_what_a_standby_keeps),
+        cmocka_unit_test(test_alone_sends_and_loses_the_addition_of_a_standby),
         cmocka_unit_test(test_last_voter_enters_a_new_term),
         cmocka_unit_test(test_joining_node_waits_and_is_filled),
         cmocka_unit_test(test_append_from_before_the_snapshot),
