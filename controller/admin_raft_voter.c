@@ -29,6 +29,20 @@ static const struct controller_member *find_voter(const struct quorum_view *view
     return NULL;
 }
 
+/* A stand-by that an interrupted AddRaftVoter has left behind. Brokers that follow the metadata have no raft id. */
+static const struct controller_member *find_standby(const struct quorum_view *view, int32_t node_id,
+                                                    struct uuid directory_id)
+{
+    for (uint32_t i = 0; i < view->member_count; i++) {
+        const struct controller_member *member = &view->members[i];
+        if (!member->is_voter && member->raft_id != 0 && member->node_id == node_id &&
+            uuid_equal(member->directory_id, directory_id)) {
+            return member;
+        }
+    }
+    return NULL;
+}
+
 static bool is_alive(const struct quorum_view *view, const struct controller_member *member)
 {
     return member->raft_id == view->leader_raft_id ||
@@ -164,15 +178,11 @@ static bool check_rest(struct decision *decision, const struct quorum_view *view
     return true;
 }
 
-static bool decide_removal(struct api_call *call, const struct remove_raft_voter_request *request,
-                           struct decision_result *result)
+static bool check_removal(struct decision *decision, const struct quorum_view *view,
+                          const struct remove_raft_voter_request *request, struct decision_result *result)
 {
-    struct decision *decision = &call->decision;
-    const struct controller_member *voter = find_voter(call->quorum, request->voter_id);
+    const struct controller_member *voter = find_voter(view, request->voter_id);
     char text[UUID_TEXT_BYTES];
-    if (!check_cluster(decision, request->cluster_id, result)) {
-        return false;
-    }
     if (voter == NULL) {
         return decision_refuse(decision, result, ERROR_VOTER_NOT_FOUND, "Node %" PRId32 " is no voter.",
                                request->voter_id);
@@ -183,14 +193,25 @@ static bool decide_removal(struct api_call *call, const struct remove_raft_voter
                                "Voter %" PRId32 " has the directory %s, not the one that was named.", request->voter_id,
                                text);
     }
-    if (!check_rest(decision, call->quorum, voter, result)) {
+    return check_rest(decision, view, voter, result);
+}
+
+static bool decide_removal(struct api_call *call, const struct remove_raft_voter_request *request,
+                           struct decision_result *result)
+{
+    struct decision *decision = &call->decision;
+    const struct quorum_view *view = call->quorum;
+    const struct controller_member *member = find_standby(view, request->voter_id, request->voter_directory_id);
+    if (!check_cluster(decision, request->cluster_id, result) ||
+        (member == NULL && !check_removal(decision, view, request, result))) {
         return false;
     }
+    member = member == NULL ? find_voter(view, request->voter_id) : member;
     call->voter_change = (struct voter_change){
         .kind = VOTER_CHANGE_REMOVE,
-        .node_id = voter->node_id,
-        .directory_id = voter->directory_id,
-        .raft_id = voter->raft_id,
+        .node_id = member->node_id,
+        .directory_id = member->directory_id,
+        .raft_id = member->raft_id,
     };
     return true;
 }

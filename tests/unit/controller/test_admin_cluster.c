@@ -260,6 +260,29 @@ static void test_remove(void **unused)
     teardown(&fixture);
 }
 
+/* What an interrupted addition left behind can go, whoever is alive; a broker that only follows the metadata is no member. */
+static void test_remove_standby(void **unused)
+{
+    (void)unused;
+    struct fixture fixture;
+    setup(&fixture);
+    add_member(&fixture, 4, 60000, false);
+    add_member(&fixture, 5, 10, false);
+    fixture.members[4].raft_id = 0;
+    fixture.members[1].last_fetch_ms = -1;
+    fixture.members[2].last_fetch_ms = -1;
+    assert_int_equal(remove_voter(&fixture, 4, 9, "no voter"), ERROR_VOTER_NOT_FOUND);
+    assert_int_equal(remove_voter(&fixture, 5, 5, "no voter"), ERROR_VOTER_NOT_FOUND);
+    assert_int_equal(remove_voter(&fixture, 4, 4, ""), ERROR_NONE);
+    /* Of the same node, by its directory. */
+    fixture.members[3].node_id = 2;
+    fixture.members[3].raft_id = 1002;
+    assert_int_equal(remove_voter(&fixture, 2, 2, "no majority"), ERROR_INVALID_REQUEST);
+    assert_int_equal(remove_voter(&fixture, 2, 4, ""), ERROR_NONE);
+    assert_true(uuid_equal(fixture.call.voter_change.directory_id, id_of(4)));
+    teardown(&fixture);
+}
+
 /* ---- the metadata level ---- */
 
 static int16_t update(struct fixture *fixture, int16_t version, const char *feature, int16_t level, int8_t type)
@@ -384,6 +407,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_describe),        cmocka_unit_test(test_add),           cmocka_unit_test(test_remove),
+        cmocka_unit_test(test_remove_standby),
         cmocka_unit_test(test_update_features), cmocka_unit_test(test_elect_leaders), cmocka_unit_test(test_answers),
     };
     return cmocka_run_group_tests_name("admin_cluster", tests, NULL, NULL);
