@@ -31,6 +31,12 @@
 #define SEGMENT_MARK_BYTES 16
 #define ENTRY_HEADER_BYTES 32
 
+/* What to do about damage. A copy of a directory does not know what the node has promised since: with other voters around it would let two
+ * leaders of one term be elected, or what was committed be forgotten. */
+#define DAMAGE_REMEDY                                                                                                  \
+    "if this is the only controller, restore the directory from a copy; if there are others, remove it and admit the " \
+    "node anew: a copy has forgotten what it promised them"
+
 #define NAME_IDENTITY "identity"
 #define NAME_TERM "term"
 #define NAME_TMP ".tmp"

@@ -78,8 +78,7 @@ enum err quorum_write_side(struct fs *fs, const char *directory, const char *nam
 static enum err problem_corrupt(struct option_problem *ret_problem, const char *directory, const char *name)
 {
     snprintf(ret_problem->text, sizeof(ret_problem->text),
-             "%s/%s is damaged (its checksum does not fit); the metadata of this node can't be trusted: restore the "
-             "directory from a copy, or remove it and let the node join anew",
+             "%s/%s is damaged (its checksum does not fit); the metadata of this node can't be trusted: " DAMAGE_REMEDY,
              directory, name);
     return ERR_CORRUPT;
 }
