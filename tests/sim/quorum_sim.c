@@ -199,6 +199,7 @@ static void run_init(struct run *run, const struct arguments *arguments, uint64_
     run->proposal_gap_us = prop_chance(&prop, 1, 4) ? 5000 : 60000;
     run->change_gap_us = prop_chance(&prop, 2, 3) ? 1500000 : 0;
     run->large_permille = prop_chance(&prop, 1, 8) ? 100 : 0;
+    uint64_t sync_us_most = prop_chance(&prop, 1, 5) ? 200000 : 6000;
     quorum_cluster_init(&run->cluster, seed, &tuning);
     run->cluster.world.trace.is_printed = arguments->is_traced;
     run->proposal.fire = on_proposal;
@@ -215,7 +216,7 @@ static void run_init(struct run *run, const struct arguments *arguments, uint64_
                                                    .disabled = 1u << SIM_FAULT_CUT | 1u << SIM_FAULT_CUT_ONE_WAY |
                                                                1u << SIM_FAULT_SLOW_LINK | 1u << SIM_FAULT_RESET});
     for (unsigned i = 0; i < tuning.slots; i++) {
-        fs_sim_set_latency(run->cluster.nodes[i]->disk, FS_SIM_SYNC, (struct fs_sim_latency){200, 6000});
+        fs_sim_set_latency(run->cluster.nodes[i]->disk, FS_SIM_SYNC, (struct fs_sim_latency){200, sync_us_most});
         fs_sim_set_latency(run->cluster.nodes[i]->disk, FS_SIM_SYNC_DIR, (struct fs_sim_latency){100, 2000});
     }
 }
