@@ -25,6 +25,7 @@ struct checkpointer {
     struct loop_job write_job;
     struct log_checkpoint **checkpoints; /* of the round under way, in the order of log_dirs */
     unsigned visit_index;
+    bool is_blind; /* of the round: a worker has not heard of its partitions yet */
     bool is_armed;
     bool is_running;
     bool is_due_again;
@@ -48,7 +49,7 @@ static void checkpointer_write(struct loop_job *job)
 {
     struct checkpointer *checkpointer = CONTAINER_OF(job, struct checkpointer, write_job);
     struct log_dirs *dirs = checkpointer->broker->log_dirs;
-    for (size_t i = 0; i < dirs->dir_count; i++) {
+    for (size_t i = 0; i < dirs->dir_count && !checkpointer->is_blind; i++) {
         if (log_dir_is_failed(dirs->dirs[i])) {
             continue;
         }
@@ -93,8 +94,10 @@ static void checkpointer_visit(struct loop_task *task)
 {
     struct checkpointer *checkpointer = CONTAINER_OF(task, struct checkpointer, visit_task);
     struct broker *broker = checkpointer->broker;
-    struct partition_set *set = broker->workers[checkpointer->visit_index]->partitions;
+    const struct worker *worker = broker->workers[checkpointer->visit_index];
+    struct partition_set *set = worker->partitions;
     set->is_checkpoint_due = false;
+    checkpointer->is_blind = checkpointer->is_blind || worker->image == NULL;
     for (size_t i = 0; i < broker->log_dirs->dir_count; i++) {
         partition_set_checkpoint_rows(set, broker->log_dirs->dirs[i], checkpointer->checkpoints[i]);
     }
@@ -111,6 +114,7 @@ static void checkpointer_begin(struct checkpointer *checkpointer)
 {
     struct log_dirs *dirs = checkpointer->broker->log_dirs;
     checkpointer->is_running = true;
+    checkpointer->is_blind = false;
     checkpointer->visit_index = 0;
     for (size_t i = 0; i < dirs->dir_count; i++) {
         checkpointer->checkpoints[i] = log_checkpoint_new(dirs->dirs[i]);

@@ -2,7 +2,8 @@
  * something has changed, and once more at the stop. An idle node writes nothing and does not wake up.
  *
  * Shape:     worker: checkpointer_due -> timer on the first worker's loop -> a task visits every worker in turn and collects rows ->
- *            a job writes the files of every directory.
+ *            a job writes the files of every directory. What they say is a promise that recovery holds a log to: of partitions that are
+ *            not open it is said again, and nothing is written before the metadata has told which partitions there are.
  * Limits:    one round at a time; at most one in CHECKPOINTER_DELAY_US.
  * Ownership: owned by the broker.
  * Threads:   checkpointer_due: any worker; new, free: home, while workers don't run; flush: home, its callback on the

@@ -104,6 +104,7 @@ struct partition {
     int32_t replica_count;
     int32_t isr_count;         /* committed */
     struct partition_log *log; /* NULL while OPENING or when it could not be opened */
+    struct log_dir *dir;       /* that holds it or is to hold it; NULL: not one of this node's */
     struct topic_settings settings;
     bool is_leader_wanted; /* the metadata names this broker as the leader */
     bool is_dirty;         /* in the set's list for the next step */

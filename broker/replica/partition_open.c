@@ -432,6 +432,7 @@ void partition_open(struct partition_set *set, const struct image *image, const 
     opening->job.work = partition_opening_work;
     opening->job.done = partition_opening_done;
     opening->dir = log_dirs_find(set->log_dirs, image_partition_directory(metadata, set->options.broker_id));
+    partition->dir = opening->dir;
     if (opening->dir == NULL) {
         struct option_problem problem = {
             .text =

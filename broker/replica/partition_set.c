@@ -268,7 +268,13 @@ void partition_set_checkpoint_rows(struct partition_set *set, struct log_dir *di
     struct partition *partition = NULL;
     struct partition *next = NULL;
     HASH_ITER (hh, set->by_key, partition, next) {
-        if (partition->log == NULL || partition_log_dir(partition->log) != dir) {
+        if (partition->dir != dir) {
+            continue;
+        }
+        if (partition->log == NULL) {
+            if (!partition->must_delete) {
+                log_checkpoint_keep(checkpoint, partition->topic_name, partition->key.partition_index);
+            }
             continue;
         }
         struct log_checkpoint_row row;

@@ -112,7 +112,7 @@ void partition_set_propose(struct partition_set *set, const struct partition *pa
                            const struct replica_member *members, uint32_t member_count);
 void partition_set_send_proposals(struct partition_set *set);
 
-/* Adds the rows of the open logs in `dir`. */
+/* Adds the rows of the logs in `dir`; of those that are not open, what the files that were loaded say of them. */
 void partition_set_checkpoint_rows(struct partition_set *set, struct log_dir *dir, struct log_checkpoint *checkpoint);
 
 #endif

@@ -1,5 +1,6 @@
 /* One set of the three checkpoint files of a log directory. */
 #include "broker/storage/log_dir_state.h"
+#include "broker/storage/log_marks.h"
 #include "broker/storage/side_file.h"
 #include "broker/storage/store_path.h"
 #include "common/mem.h"
@@ -12,6 +13,7 @@ struct log_checkpoint {
     struct offset_checkpoint recovery_points;
     struct offset_checkpoint high_watermarks;
     struct offset_checkpoint log_starts;
+    struct offset_checkpoint kept; /* whose rows are those of the files that were loaded; their offsets mean nothing */
 };
 
 struct log_checkpoint *log_checkpoint_new(struct log_dir *dir)
@@ -23,6 +25,7 @@ struct log_checkpoint *log_checkpoint_new(struct log_dir *dir)
     offset_checkpoint_init(&checkpoint->recovery_points);
     offset_checkpoint_init(&checkpoint->high_watermarks);
     offset_checkpoint_init(&checkpoint->log_starts);
+    offset_checkpoint_init(&checkpoint->kept);
     return checkpoint;
 }
 
@@ -32,6 +35,31 @@ void log_checkpoint_add(struct log_checkpoint *checkpoint, const char *topic, in
     offset_checkpoint_add(&checkpoint->recovery_points, topic, partition_index, row->recovery_point_offset);
     offset_checkpoint_add(&checkpoint->high_watermarks, topic, partition_index, row->high_watermark);
     offset_checkpoint_add(&checkpoint->log_starts, topic, partition_index, row->log_start_offset);
+}
+
+void log_checkpoint_keep(struct log_checkpoint *checkpoint, const char *topic, int32_t partition_index)
+{
+    offset_checkpoint_add(&checkpoint->kept, topic, partition_index, 0);
+}
+
+/* The row gets this set's number, under which the log's marks don't cap it any more: what they cap is cut off now. A truncation since the
+ * set was begun has marks of this number or a later one. */
+static void add_kept(struct log_checkpoint *checkpoint, const struct offset_row *kept)
+{
+    const struct log_dir *dir = checkpoint->dir;
+    struct log_checkpoint_row row;
+    struct log_marks marks;
+    log_dir_checkpoint_row(dir, kept->topic, kept->partition_index, &row);
+    if (row.recovery_point_offset < 0 && row.high_watermark < 0) {
+        return; /* nothing was ever said of it */
+    }
+    char *path = mem_format("%s/%s-%d", dir->path, kept->topic, (int)kept->partition_index);
+    if (log_marks_read(dir->env->fs, path, &marks) == ERR_OK) {
+        row.recovery_point_offset = log_marks_cap(&marks, row.recovery_point_offset, dir->row_generation);
+        row.high_watermark = log_marks_cap(&marks, row.high_watermark, dir->row_generation);
+    }
+    mem_free(path);
+    log_checkpoint_add(checkpoint, kept->topic, kept->partition_index, &row);
 }
 
 static enum err write_aside(const struct log_checkpoint *checkpoint, const char *name, struct offset_checkpoint *rows)
@@ -58,6 +86,9 @@ enum err log_checkpoint_write(struct log_checkpoint *checkpoint)
 {
     if (log_dir_is_failed(checkpoint->dir)) {
         return ERR_IO;
+    }
+    for (size_t i = 0; i < checkpoint->kept.count; i++) {
+        add_kept(checkpoint, &checkpoint->kept.rows[i]);
     }
     enum err err = write_aside(checkpoint, LOG_DIR_RECOVERY_FILE, &checkpoint->recovery_points);
     if (err == ERR_OK) {
@@ -94,5 +125,6 @@ void log_checkpoint_free(struct log_checkpoint *checkpoint)
     offset_checkpoint_done(&checkpoint->recovery_points);
     offset_checkpoint_done(&checkpoint->high_watermarks);
     offset_checkpoint_done(&checkpoint->log_starts);
+    offset_checkpoint_done(&checkpoint->kept);
     mem_free(checkpoint);
 }

@@ -94,6 +94,8 @@ struct log_checkpoint;
 struct log_checkpoint *log_checkpoint_new(struct log_dir *dir);
 void log_checkpoint_add(struct log_checkpoint *checkpoint, const char *topic, int32_t partition_index,
                         const struct log_checkpoint_row *row);
+/* The partition's log is not open (not yet, or it could not be opened): what the files said of it when they were loaded is said again. */
+void log_checkpoint_keep(struct log_checkpoint *checkpoint, const char *topic, int32_t partition_index);
 /* Blocking. Writes all three files. One at a time per directory. */
 enum err log_checkpoint_write(struct log_checkpoint *checkpoint) MUST_USE;
 void log_checkpoint_free(struct log_checkpoint *checkpoint);

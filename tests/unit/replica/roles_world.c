@@ -94,7 +94,25 @@ static void step(void *ctx)
     world->is_true = world->condition != NULL && world->condition(world);
 }
 
+/* The directory as an earlier process left it: a set of checkpoint files with one row, and nothing else. */
+static void leave_row(struct roles_world *world, const struct log_checkpoint_row *row)
+{
+    struct option_problem problem;
+    struct log_checkpoint *checkpoint = log_checkpoint_new(world->dirs.dirs[0]);
+    log_checkpoint_add(checkpoint, TOPIC, 0, row);
+    assert_int_equal(log_checkpoint_write(checkpoint), ERR_OK);
+    log_checkpoint_free(checkpoint);
+    log_dir_close(world->dirs.dirs[0]);
+    assert_int_equal(log_dir_open(&world->posix->env, world->dir_path, &world->dirs.dirs[0], &problem), ERR_OK);
+    world->is_topic_old = true;
+}
+
 int world_set_up(void **state)
+{
+    return world_set_up_with(state, NULL);
+}
+
+int world_set_up_with(void **state, const struct log_checkpoint_row *row)
 {
     struct roles_world *world = MEM_NEW(struct roles_world);
     struct option_problem problem;
@@ -110,6 +128,9 @@ int world_set_up(void **state)
     assert_int_equal(log_dir_open(env, world->dir_path, &world->dirs.dirs[0], &problem), ERR_OK);
     world->dirs.dir_count = 1;
     assert_int_equal(log_dir_form(world->dirs.dirs[0], "c", WORLD_SELF, &directory_id, &problem), ERR_OK);
+    if (row != NULL) {
+        leave_row(world, row);
+    }
     world->places = place_claims_new(world->worker.loop);
     broker_options_init(&world->options);
     world->options.min_insync_replicas = 2;
@@ -249,7 +270,7 @@ void world_create(struct roles_world *world, int32_t leader_id)
     meta_add_partition(&world->meta.records, world->topic_id, &partition);
     state_commit(&world->meta);
     assert_true(world->meta.is_applied);
-    world_deliver(world, before);
+    world_deliver(world, world->is_topic_old ? NULL : before);
     image_unref(before);
 }
 

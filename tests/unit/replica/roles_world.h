@@ -37,6 +37,7 @@ struct roles_world {
     struct partition_set *set;
     struct state meta;
     struct uuid topic_id;
+    bool is_topic_old; /* it was there before this process */
     struct loop_timer deadline;
     struct loop_task wake;
     world_condition_fn condition; /* looked at behind every step */
@@ -64,6 +65,8 @@ struct world_done {
 };
 
 int world_set_up(void **state);
+/* A checkpoint of an earlier process has the row of the topic's partition, whose directory is gone. */
+int world_set_up_with(void **state, const struct log_checkpoint_row *row);
 int world_tear_down(void **state);
 
 /* The topic with its partition, brokers 1 to 3: leader_id leads epoch 0, all are in the ISR. */

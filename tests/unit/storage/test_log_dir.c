@@ -146,6 +146,43 @@ static void a_topic_made_anew_is_not_measured_by_old_checkpoints(void **state)
     assert_int_equal(partition_log_start_offset(harness->log), 0);
 }
 
+/* A log that was cut, then a crash, then a start that writes checkpoints before the log is open: what is said again is what the log has. */
+static void a_kept_row_is_capped_by_the_marks(void **state)
+{
+    struct harness *harness = &((struct fixture *)*state)->harness;
+    struct log_checkpoint_row row = {10, 10, 0};
+    assert_int_equal(harness_start(harness), ERR_OK);
+    assert_int_equal(harness_create(harness), ERR_OK);
+    assert_int_equal(harness_begin_epoch(harness, 1), ERR_OK);
+    assert_int_equal(harness_append_plain(harness, 1, 5, 1), ERR_OK);
+    assert_int_equal(harness_append_plain(harness, 1, 5, 2), ERR_OK);
+    harness_pump(harness);
+    struct log_checkpoint *checkpoint = log_checkpoint_new(harness->dir);
+    log_checkpoint_add(checkpoint, HARNESS_TOPIC, 0, &row);
+    assert_int_equal(log_checkpoint_write(checkpoint), ERR_OK);
+    log_checkpoint_free(checkpoint);
+    assert_int_equal(harness_truncate_to(harness, 5), ERR_OK);
+    for (unsigned round = 0; round < 2; round++) {
+        harness_crash(harness, FS_SIM_CRASH_LOSE, round);
+        assert_int_equal(harness_start(harness), ERR_OK);
+        checkpoint = log_checkpoint_new(harness->dir);
+        log_checkpoint_keep(checkpoint, HARNESS_TOPIC, 0);
+        log_checkpoint_keep(checkpoint, HARNESS_TOPIC, 77); /* of which nothing was ever said */
+        assert_int_equal(log_checkpoint_write(checkpoint), ERR_OK);
+        log_checkpoint_free(checkpoint);
+    }
+    harness_crash(harness, FS_SIM_CRASH_LOSE, 9);
+    assert_int_equal(harness_start(harness), ERR_OK);
+    log_dir_checkpoint_row(harness->dir, HARNESS_TOPIC, 0, &row);
+    assert_int_equal(row.high_watermark, 5);
+    assert_int_equal(row.recovery_point_offset, 5);
+    log_dir_checkpoint_row(harness->dir, HARNESS_TOPIC, 77, &row);
+    assert_int_equal(row.high_watermark, LOG_NO_OFFSET);
+    assert_int_equal(harness_open(harness), ERR_OK);
+    assert_int_equal(partition_log_end_offset(harness->log), 5);
+    assert_int_equal(partition_log_high_watermark(harness->log), 5);
+}
+
 static void topic_ids_tell_namesakes_apart(void **state)
 {
     struct harness *harness = &((struct fixture *)*state)->harness;
@@ -167,6 +204,7 @@ int main(void)
         TEST(the_clean_mark_is_used_once),
         TEST(unknown_partitions_become_strays_and_go_only_later),
         TEST(a_topic_made_anew_is_not_measured_by_old_checkpoints),
+        TEST(a_kept_row_is_capped_by_the_marks),
         TEST(topic_ids_tell_namesakes_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
