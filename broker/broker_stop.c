@@ -62,7 +62,9 @@ static void finish(struct broker *broker)
     }
     put_clean_marks(broker);
     for (unsigned i = 0; i < broker->worker_count; i++) {
-        worker_stop(broker->workers[i]);
+        if (broker->workers[i] != NULL) { /* else the join has failed in the middle of making them */
+            worker_stop(broker->workers[i]);
+        }
     }
     broker_set_state(broker, BROKER_STOPPED);
     log_info(broker->env->logger, "broker", "stopped", "node_id=%d", broker->options->node_id);

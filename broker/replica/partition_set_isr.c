@@ -73,8 +73,7 @@ void partition_set_stop_watching(struct partition_set *set)
 
 bool partition_set_can_propose(const struct partition_set *set)
 {
-    return set->options.propose != NULL && !set->is_stopping &&
-           (set->proposals == NULL || set->proposals->change_count < CONTROLLER_ISR_CHANGES_MAX);
+    return set->options.propose != NULL && !set->is_stopping;
 }
 
 static void set_on_answered(struct isr_batch *batch)
@@ -118,6 +117,9 @@ void partition_set_propose(struct partition_set *set, const struct partition *pa
         .isr = isr,
     };
     isr_batch_add(set->proposals, &change);
+    if (set->proposals->change_count == CONTROLLER_ISR_CHANGES_MAX) {
+        partition_set_send_proposals(set); /* nobody would come again for a partition that finds no room in this step */
+    }
 }
 
 void partition_set_send_proposals(struct partition_set *set)

@@ -291,6 +291,34 @@ static void replica_joins_when_it_holds_everything(void **state)
     world_append_done(&one);
 }
 
+/* Thousands of replicas that come back in one step fill a batch: who finds it full is proposed in the next one, not never. */
+static void full_batch_is_followed_by_another(void **state)
+{
+    struct roles_world *world = *state;
+    struct replica_position position;
+    struct world_cursor *second = &world->cursors[0];
+    const struct replica_member member = {.broker_id = 2, .broker_epoch = 1, .is_alive = true};
+    struct world_append one;
+    world_create(world, 1);
+    world_change(world, 1, false, ALONE);
+    world_await(world, world_is_leader);
+    world_append(world, &one, APPEND_ACKS_LEADER);
+    assert_int_equal(world_subscribe(world, 2, 0, -1, second, &position), ERROR_NONE);
+    world_await_flag(world, &one.is_done);
+    assert_true(partition_acknowledge(&second->cursor, 0, 3));
+    for (unsigned i = 0; i < CONTROLLER_ISR_CHANGES_MAX; i++) {
+        partition_set_propose(world->set, world_partition(world), &member, 1);
+    }
+    isr_batch_free(world->batch); /* of the others */
+    world->batch = NULL;
+    partition_set_step(world->set);
+    assert_non_null(world->batch);
+    assert_int_equal(world->batch->change_count, 1);
+    assert_int_equal(world->batch->changes[0].isr_count, 2);
+    world_answer(world, ERROR_NONE);
+    world_append_done(&one);
+}
+
 /* A member that stops acknowledging is proposed to be left out after replica.lag.time.max.ms, and holds everybody up until it is. */
 static void replica_leaves_when_it_lags(void **state)
 {
@@ -399,6 +427,43 @@ static void damaged_replica_begins_anew(void **state)
     assert_int_equal(world_receive(world, 0, 0, 3, 3), ERR_OK);
 }
 
+static void set_durability(struct roles_world *world, const char *durability)
+{
+    const struct image_config_entry entry = {.key = span_text("durability"), .value = span_text(durability)};
+    const struct image *before = image_ref(world->meta.image);
+    meta_add_config_change(&world->meta.records, IMAGE_CONFIG_TOPIC, span_text("t"), &entry, 1, NULL, 0);
+    state_commit(&world->meta);
+    assert_true(world->meta.is_applied);
+    world_deliver(world, before);
+    image_unref(before);
+}
+
+static bool is_on_disk(struct roles_world *world)
+{
+    const struct partition_log *log = world_partition(world)->log;
+    return partition_log_synced_end(log) == partition_log_end_offset(log);
+}
+
+/* From cached to synced: at once it counts no more than what is on the disk, and brings the rest there without being written to. */
+static void synced_topic_syncs_what_it_counted_as_cached(void **state)
+{
+    struct roles_world *world = *state;
+    world_create(world, 2);
+    set_durability(world, "cached");
+    world_await(world, world_is_follower);
+    struct partition *partition = world_partition(world);
+    assert_int_equal(world_receive(world, 0, 0, 2, 2), ERR_OK); /* on the disk with its epoch */
+    world_await(world, is_on_disk);
+    assert_int_equal(world_receive(world, 0, 2, 3, 5), ERR_OK);
+    partition_set_step(world->set);
+    assert_int_equal(partition_log_counted_end(partition->log), 5);
+    assert_int_equal(partition_log_synced_end(partition->log), 2);
+    set_durability(world, "synced");
+    assert_int_equal(partition_log_counted_end(partition->log), 2);
+    world_await(world, is_on_disk);
+    assert_int_equal(partition_log_counted_end(partition->log), 5);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
 
 int main(void)
@@ -415,10 +480,12 @@ int main(void)
         TEST(roles_change_while_an_epoch_begins),
         TEST(subscribers_are_checked),
         TEST(replica_joins_when_it_holds_everything),
+        TEST(full_batch_is_followed_by_another),
         TEST(replica_leaves_when_it_lags),
         TEST(acknowledgement_waits_for_the_metadata),
         TEST(moved_away_and_back),
         TEST(damaged_replica_begins_anew),
+        TEST(synced_topic_syncs_what_it_counted_as_cached),
     };
     return cmocka_run_group_tests_name("partition_roles", tests, NULL, NULL);
 }
