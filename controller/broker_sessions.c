@@ -40,6 +40,7 @@ struct broker_sessions {
     struct session *list;
     struct session_link *links;
     struct loop_timer deadline_timer;
+    uint64_t armed_us; /* when it is to fire */
 };
 
 static uint64_t now(const struct broker_sessions *sessions)
@@ -83,6 +84,7 @@ static void arm(struct broker_sessions *sessions)
     if (nearest_us == UINT64_MAX) {
         loop_timer_cancel(sessions->config.loop, &sessions->deadline_timer);
     } else {
+        sessions->armed_us = nearest_us;
         loop_timer_set(sessions->config.loop, &sessions->deadline_timer, nearest_us);
     }
 }
@@ -110,8 +112,18 @@ static void deadline(struct loop_timer *timer)
     struct broker_sessions *sessions = CONTAINER_OF(timer, struct broker_sessions, deadline_timer);
     struct session *session;
     uint64_t now_us = now(sessions);
+    bool is_late =
+        now_us - sessions->armed_us >= SESSIONS_LATE_US; /* this process stood still, or had too much to do */
     DL_FOREACH (sessions->list, session) {
-        if (!session->is_fenced && session->deadline_us <= now_us) {
+        if (session->is_fenced || session->deadline_us > now_us) {
+            continue;
+        }
+        if (is_late) {
+            log_warn(sessions->config.env->logger, "broker_sessions", "session_prolonged",
+                     "broker_id=%" PRId32 " late_ms=%" PRIu64, session->broker_id,
+                     (now_us - sessions->armed_us) / 1000);
+            session->deadline_us = now_us + sessions->config.timeout_us / 2;
+        } else {
             fence(session, "silence");
         }
     }

@@ -6,6 +6,7 @@
  *              unfenced, last CALL link lost, or none within SESSIONS_GRACE_US of an activation -> probe:
  *                  refused, or another incarnation answers              -> fence at once
  *                  anything else                                        -> probe again, SESSIONS_PROBES_MAX times, while the session runs
+ *            Whoever was silent while this very loop stood still (deadline met SESSIONS_LATE_US late) gets half a session more: what it said may wait unread.
  *            Everybody gets a fresh session when this controller becomes active: never is anybody fenced by another controller's clock.
  * Ownership: the maker's; images are borrowed for the calls.
  * Threads:   the controller's loop.
@@ -24,6 +25,7 @@
 #define SESSIONS_PROBE_GAP_US 25000u /* before the second probe; doubled for each one after it */
 #define SESSIONS_PROBE_GAP_US_MAX 500000u
 #define SESSIONS_PROBE_CONNECT_US 500000u
+#define SESSIONS_LATE_US 100000u
 #define SESSIONS_LISTENER "INTERNAL"
 
 struct broker_sessions_config {

@@ -16,7 +16,8 @@ struct link_peer {
     struct link_address address;
     struct rpc_dial *dial;
     bool is_up;
-    bool is_other; /* somebody else than address.raft_id is there */
+    bool is_other;          /* somebody else than address.raft_id is there */
+    unsigned unheard_count; /* pings since it said anything */
     struct uuid directory_id;
     struct log_limit log_limit;
     struct link_peer *prev, *next;
@@ -28,6 +29,7 @@ struct link_accepted {
     uint64_t raft_id;
     struct uuid directory_id;
     int32_t node_id;
+    unsigned unheard_count; /* turns of the ping timer */
     struct link_accepted *prev, *next;
 };
 
@@ -165,6 +167,7 @@ static void on_up(void *ctx, struct rpc_link *rpc)
     const struct rpc_hello *hello = rpc_link_peer(rpc);
     char id[UUID_TEXT_BYTES];
     peer->is_up = true;
+    peer->unheard_count = 0;
     peer->directory_id = hello->directory_id;
     uint64_t raft_id = quorum_raft_id_of(hello->directory_id);
     peer->is_other = peer->address.raft_id != 0 && raft_id != peer->address.raft_id;
@@ -192,6 +195,7 @@ static void on_frame(void *ctx, const struct rpc_frame *frame)
     struct link_peer *peer = (struct link_peer *)ctx;
     struct controller_links *links = peer->links;
     uint64_t raft_id = quorum_raft_id_of(peer->directory_id);
+    peer->unheard_count = 0;
     if (frame->type == LINKS_FRAME_STATE) {
         controller_form_state(links->controller, &peer->address, peer->directory_id, frame->header);
     } else if (frame->type == LINKS_FRAME_RAFT && !peer->is_other) {
@@ -363,6 +367,7 @@ static void on_accepted_frame(void *ctx, const struct rpc_frame *frame)
 {
     struct link_accepted *accepted = (struct link_accepted *)ctx;
     struct controller_links *links = accepted->links;
+    accepted->unheard_count = 0;
     if (frame->type == LINKS_FRAME_RAFT && is_member(accepted)) {
         if (controller_receive(links->controller, accepted->raft_id, frame->header, frame->body) != ERR_OK) {
             log_warn(logger(links), "controller", "message_malformed", "node_id=%" PRId32, accepted->node_id);
@@ -376,6 +381,8 @@ static void on_accepted_frame(void *ctx, const struct rpc_frame *frame)
         controller_form_describe(links->controller, accepted->directory_id, accepted->node_id, &header);
         rpc_link_send(accepted->link, LINKS_FRAME_STATE, bytebuf_span(&header), NULL, 0);
         bytebuf_done(&header);
+    } else if (frame->type == LINKS_FRAME_PING && rpc_link_queued_bytes(accepted->link) < LINKS_PONG_QUEUED_BYTES_MAX) {
+        rpc_link_send(accepted->link, LINKS_FRAME_PONG, SPAN_NULL, NULL, 0);
     }
 }
 
@@ -408,23 +415,61 @@ void controller_links_accept(void *ctx, struct rpc_link *rpc)
     rpc_link_set_events(rpc, &events);
 }
 
+/* ---- silence ---- */
+
+static void ping_peers(struct controller_links *links)
+{
+    struct link_peer *peer;
+    DL_FOREACH (links->peers, peer) {
+        if (!peer->is_up) {
+            continue;
+        }
+        if (peer->unheard_count++ < LINKS_UNHEARD_MAX) {
+            rpc_link_send(rpc_dial_link(peer->dial), LINKS_FRAME_PING, SPAN_NULL, NULL, 0);
+            continue;
+        }
+        logger_limited(logger(links), &peer->log_limit, LOG_INFO, "controller", "voter_link_silent",
+                       "node_id=%" PRId32 " address=%s:%u", peer->address.node_id, peer->address.host,
+                       (unsigned)peer->address.port);
+        peer->is_up = false;
+        rpc_dial_redo(peer->dial);
+    }
+}
+
+static void ping(struct loop_timer *timer)
+{
+    struct controller_links *links = CONTAINER_OF(timer, struct controller_links, ping_timer);
+    struct loop *loop = links->controller->loop;
+    struct link_accepted *accepted, *next;
+    loop_timer_set(loop, timer, loop_now_us(loop) + LINKS_PING_US);
+    ping_peers(links);
+    DL_FOREACH_SAFE (links->accepted, accepted, next) {
+        if (accepted->unheard_count++ >= LINKS_ACCEPTED_UNHEARD_MAX) {
+            close_accepted(accepted);
+        }
+    }
+}
+
 /* ---- life ---- */
 
 void controller_links_init(struct controller_links *links, struct controller *controller)
 {
     links->controller = controller;
     links->hash_timer.fire = tell_hash;
+    links->ping_timer.fire = ping;
 }
 
 void controller_links_start(struct controller_links *links)
 {
     struct loop *loop = links->controller->loop;
     loop_timer_set(loop, &links->hash_timer, loop_now_us(loop) + LINKS_HASH_US);
+    loop_timer_set(loop, &links->ping_timer, loop_now_us(loop) + LINKS_PING_US);
 }
 
 void controller_links_stop(struct controller_links *links)
 {
     loop_timer_cancel(links->controller->loop, &links->hash_timer);
+    loop_timer_cancel(links->controller->loop, &links->ping_timer);
     while (links->peers != NULL) {
         remove_peer(links->peers);
     }

@@ -7,6 +7,9 @@
  *            know the members of now. A member that was removed does no harm: pre-vote.
  *            What was applied is compared: (offset, hash of the chain) goes to all others each LINKS_HASH_US while something was applied. Who
  *            differs from more controllers than agree with it ends itself; at a tie that lasts whoever differs from the leader.
+ *            A link whose other end has gone without a word (a cut, a lost machine) is found by pings, not by TCP, which would wait for minutes: the
+ *            dialer asks each LINKS_PING_US and dials anew after LINKS_UNHEARD_MAX without any answer; an accepted link that says nothing for
+ *            LINKS_ACCEPTED_UNHEARD_MAX such turns is closed.
  * Limits:    LINKS_QUEUED_BYTES_MAX on a link: more is dropped (the consensus sends again); LINKS_ACCEPTED_MAX accepted links.
  * Ownership: the controller's.
  * Threads:   the controller's loop; controller_links_check: the server's.
@@ -25,8 +28,19 @@
 #define LINKS_HASH_US 1000000u
 #define LINKS_DISPUTE_US 3000000u
 #define LINKS_CONNECT_US 1000000u
+#define LINKS_PING_US 500000u
+#define LINKS_UNHEARD_MAX 4u
+#define LINKS_ACCEPTED_UNHEARD_MAX 10u
+#define LINKS_PONG_QUEUED_BYTES_MAX 65536u /* who takes nothing is not answered */
 
-enum links_frame_type { LINKS_FRAME_RAFT = 1, LINKS_FRAME_PROBE = 2, LINKS_FRAME_STATE = 3, LINKS_FRAME_HASH = 4 };
+enum links_frame_type {
+    LINKS_FRAME_RAFT = 1,
+    LINKS_FRAME_PROBE = 2,
+    LINKS_FRAME_STATE = 3,
+    LINKS_FRAME_HASH = 4,
+    LINKS_FRAME_PING = 5,
+    LINKS_FRAME_PONG = 6,
+};
 
 struct controller;
 struct link_peer;
@@ -57,6 +71,7 @@ struct controller_links {
     uint32_t accepted_count;
     struct link_hash hashes[CONTROLLER_VOTERS_MAX];
     struct loop_timer hash_timer;
+    struct loop_timer ping_timer;
     uint64_t disputed_since_us; /* somebody differs; 0: nobody */
     int64_t told_offset;        /* that others were told of last */
 };

@@ -19,6 +19,7 @@
 #include "controller/quorum_view.h"
 
 #define CONTROLLER_TIMEOUT_US_DEFAULT 30000000u
+#define CONTROLLER_TIMEOUT_US_MAX 3600000000u /* what a peer asks for beyond that is cut */
 #define CONTROLLER_SWEEP_US 500000u
 #define CONTROLLER_METADATA_LEVEL 1u
 #define CONTROLLER_IMBALANCE_PERCENT 10u    /* of a broker's preferred partitions: Kafka's default */
@@ -209,5 +210,8 @@ void controller_publish_subscribe(struct controller_publisher *publisher, struct
 void controller_watch_show(struct controller *controller);
 
 void controller_serve_stop_calls(struct controller_serve *serve);
+/* A link has come: silent ones are looked for while there are any. */
+void controller_serve_watch(struct controller_serve *serve);
+void controller_serve_sweep_calls(struct controller_serve *serve);
 
 #endif

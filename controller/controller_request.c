@@ -84,7 +84,8 @@ static void receive(struct loop_task *task)
     }
     touch_session(controller, request);
     uint64_t now_us = loop_now_us(controller->loop);
-    request->deadline_us = now_us + (request->timeout_us == 0 ? CONTROLLER_TIMEOUT_US_DEFAULT : request->timeout_us);
+    uint64_t timeout_us = request->timeout_us == 0 ? CONTROLLER_TIMEOUT_US_DEFAULT : request->timeout_us;
+    request->deadline_us = now_us + (timeout_us < CONTROLLER_TIMEOUT_US_MAX ? timeout_us : CONTROLLER_TIMEOUT_US_MAX);
     DL_APPEND(controller->waiting, request);
     loop_defer(controller->loop, &controller->round_task);
     if (controller->sweep_timer.heap_slot == 0) {

@@ -24,6 +24,7 @@ struct serve_metadata_link {
     struct controller *controller;
     struct rpc_link *link; /* NULL: gone; freed when its job is done */
     int32_t node_id;
+    unsigned unheard_count; /* turns of the sweep since it said anything */
     enum metadata_state state;
     int64_t offset;                 /* sent so far, or what it says it has */
     uint64_t sent_bytes;            /* ring's end_bytes up to `offset` */
@@ -120,6 +121,7 @@ static void pump_snapshot(struct serve_metadata_link *link)
         link->sent_bytes = link->applied_bytes = bytes_at(ring, link->offset);
         drop_snapshot(link);
         link->state = METADATA_FOLLOWING;
+        link->unheard_count = 0; /* it says nothing while a snapshot comes */
     }
 }
 
@@ -238,6 +240,7 @@ static void on_frame(void *ctx, const struct rpc_frame *frame)
     struct serve_metadata_link *link = (struct serve_metadata_link *)ctx;
     int64_t offset = 0;
     bool is_sound = true;
+    link->unheard_count = 0;
     switch (frame->type) {
     case METADATA_FRAME_SUBSCRIBE:
         is_sound =
@@ -254,7 +257,9 @@ static void on_frame(void *ctx, const struct rpc_frame *frame)
         }
         break;
     case METADATA_FRAME_PING:
-        rpc_link_send(link->link, METADATA_FRAME_PONG, SPAN_NULL, NULL, 0);
+        if (rpc_link_queued_bytes(link->link) < SERVE_WINDOW_BYTES) { /* else it hears what is on its way */
+            rpc_link_send(link->link, METADATA_FRAME_PONG, SPAN_NULL, NULL, 0);
+        }
         break;
     default:
         break; /* what a later version says */
@@ -290,10 +295,36 @@ void controller_serve_metadata(void *ctx, struct rpc_link *rpc)
     link->node_id = peer->node_id;
     DL_APPEND(controller->serve.metadata_links, link);
     controller->serve.link_count++;
+    controller_serve_watch(&controller->serve);
     rpc_link_set_low_mark(rpc, SERVE_WINDOW_BYTES / 2);
     struct rpc_link_events events = {
         .ctx = link, .on_frame = on_frame, .on_drained = on_drained, .on_closed = on_closed};
     rpc_link_set_events(rpc, &events);
+}
+
+/* ---- silence ---- */
+
+static void sweep(struct loop_timer *timer)
+{
+    struct controller_serve *serve = CONTAINER_OF(timer, struct controller_serve, sweep_timer);
+    struct serve_metadata_link *link, *next;
+    DL_FOREACH_SAFE (serve->metadata_links, link, next) {
+        if (link->state != METADATA_SNAPSHOT && link->unheard_count++ >= SERVE_UNHEARD_MAX) {
+            log_info(serve->controller->env->logger, "controller", "metadata_link_silent", "node_id=%" PRId32,
+                     link->node_id);
+            close_link(link);
+        }
+    }
+    controller_serve_sweep_calls(serve);
+    controller_serve_watch(serve);
+}
+
+void controller_serve_watch(struct controller_serve *serve)
+{
+    struct loop *loop = serve->controller->loop;
+    if (serve->link_count > 0 && serve->sweep_timer.heap_slot == 0) {
+        loop_timer_set(loop, &serve->sweep_timer, loop_now_us(loop) + SERVE_SWEEP_US);
+    }
 }
 
 /* ---- what the controller tells ---- */
@@ -320,6 +351,7 @@ void controller_serve_restored(struct controller_serve *serve)
 
 void controller_serve_stop(struct controller_serve *serve)
 {
+    loop_timer_cancel(serve->controller->loop, &serve->sweep_timer);
     controller_serve_stop_calls(serve);
     while (serve->metadata_links != NULL) {
         close_link(serve->metadata_links);
@@ -329,6 +361,7 @@ void controller_serve_stop(struct controller_serve *serve)
 void controller_serve_init(struct controller_serve *serve, struct controller *controller)
 {
     serve->controller = controller;
+    serve->sweep_timer.fire = sweep;
     controller_ring_init(&serve->ring);
 }
 

@@ -5,7 +5,9 @@
  *            A METADATA link names what it has (offset, hash); it is sent the entries behind it, from the ring, or first a snapshot of the
  *            image when the ring does not reach back. If its hash is another one at its offset it is told so and sent nothing: one of the two
  *            has not applied what was committed (R8), and it ends itself.
- * Limits:    SERVE_CALLS_MAX and SERVE_CALL_BYTES_MAX requests of a link at a time, SERVE_WINDOW_BYTES of entries that are not acknowledged,
+ *            Clients ping: a link without a word for SERVE_UNHEARD_MAX turns of SERVE_SWEEP_US is closed, as its other end has gone silently.
+ * Limits:    SERVE_CALLS_MAX and SERVE_CALL_BYTES_MAX requests of a link at a time and SERVE_ANSWER_BYTES_MAX of answers that it does not take (then
+ *            nothing more is read from it), SERVE_WINDOW_BYTES of entries that are not acknowledged,
  *            SERVE_LINKS_MAX links of each kind.
  * Errors:    a malformed frame ends its link.
  * Ownership: the controller owns it; links belong to it from on_link on.
@@ -22,6 +24,9 @@
 #define SERVE_CALL_BYTES_MAX (32u << 20)
 #define SERVE_WINDOW_BYTES (4u << 20)
 #define SERVE_LINKS_MAX 1024u
+#define SERVE_ANSWER_BYTES_MAX (16u << 20)
+#define SERVE_SWEEP_US 1000000u
+#define SERVE_UNHEARD_MAX 5u
 
 struct controller;
 struct serve_call_link;
@@ -33,6 +38,7 @@ struct controller_serve {
     struct serve_call_link *call_links;
     struct serve_metadata_link *metadata_links;
     uint32_t link_count;
+    struct loop_timer sweep_timer;
     uint32_t busy_count; /* links that are gone, whose requests or jobs are not */
 };
 

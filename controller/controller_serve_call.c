@@ -18,6 +18,7 @@ struct serve_call_link {
     uint32_t number; /* of the link, as the broker counts those that it dialled */
     bool is_broker;
     bool is_paused;
+    unsigned unheard_count; /* turns of the sweep since it said anything */
     uint32_t request_count;
     size_t request_bytes;
     struct serve_call_link *prev, *next;
@@ -67,6 +68,21 @@ static void send_answer(const struct served_request *served)
     bytebuf_done(&header);
 }
 
+/* Reads no more while it has much under way, or does not take its answers. */
+static void look_at_pause(struct serve_call_link *link)
+{
+    size_t queued_bytes = rpc_link_queued_bytes(link->link);
+    if (!link->is_paused && (link->request_count >= SERVE_CALLS_MAX || link->request_bytes >= SERVE_CALL_BYTES_MAX ||
+                             queued_bytes >= SERVE_ANSWER_BYTES_MAX)) {
+        link->is_paused = true;
+        rpc_link_pause(link->link);
+    } else if (link->is_paused && link->request_count < SERVE_CALLS_MAX / 2 &&
+               link->request_bytes < SERVE_CALL_BYTES_MAX / 2 && queued_bytes <= SERVE_ANSWER_BYTES_MAX / 2) {
+        link->is_paused = false;
+        rpc_link_resume(link->link);
+    }
+}
+
 static void free_served(struct served_request *served)
 {
     arena_done(&served->arena);
@@ -87,10 +103,7 @@ static void on_done(struct controller_request *request)
     }
     if (link->link != NULL) {
         send_answer(served);
-        if (link->is_paused && link->request_count < SERVE_CALLS_MAX / 2) {
-            link->is_paused = false;
-            rpc_link_resume(link->link);
-        }
+        look_at_pause(link);
     } else if (link->request_count == 0) {
         link->controller->serve.busy_count--;
         mem_free(link);
@@ -108,6 +121,7 @@ static void refuse(struct serve_call_link *link, enum err err, uint64_t id)
     struct served_request served = {.link = link, .id = id, .request = {.kind = CONTROLLER_STATUS, .err = err}};
     served.request.hint.node_id = -1;
     send_answer(&served);
+    look_at_pause(link);
 }
 
 static void on_request(struct serve_call_link *link, const struct rpc_frame *frame)
@@ -138,20 +152,24 @@ static void on_request(struct serve_call_link *link, const struct rpc_frame *fra
     link->request_count++;
     link->request_bytes += served->bytes;
     controller_submit(link->controller, &served->request);
-    if (link->request_count >= SERVE_CALLS_MAX || link->request_bytes >= SERVE_CALL_BYTES_MAX) {
-        link->is_paused = true;
-        rpc_link_pause(link->link);
-    }
+    look_at_pause(link);
 }
 
 static void on_frame(void *ctx, const struct rpc_frame *frame)
 {
     struct serve_call_link *link = (struct serve_call_link *)ctx;
+    link->unheard_count = 0;
     if (frame->type == CALL_FRAME_REQUEST) {
         on_request(link, frame);
     } else if (frame->type == CALL_FRAME_PING) {
         rpc_link_send(link->link, CALL_FRAME_PONG, SPAN_NULL, NULL, 0);
+        look_at_pause(link);
     }
+}
+
+static void on_drained(void *ctx)
+{
+    look_at_pause((struct serve_call_link *)ctx);
 }
 
 static void on_closed(void *ctx, enum err err)
@@ -210,7 +228,10 @@ void controller_serve_call(void *ctx, struct rpc_link *rpc)
     link->is_broker = peer->node_id >= 0 && !uuid_is_zero(peer->incarnation_id);
     DL_APPEND(controller->serve.call_links, link);
     controller->serve.link_count++;
-    struct rpc_link_events events = {.ctx = link, .on_frame = on_frame, .on_closed = on_closed};
+    controller_serve_watch(&controller->serve);
+    rpc_link_set_low_mark(rpc, SERVE_ANSWER_BYTES_MAX / 2);
+    struct rpc_link_events events = {
+        .ctx = link, .on_frame = on_frame, .on_drained = on_drained, .on_closed = on_closed};
     rpc_link_set_events(rpc, &events);
     if (link->is_broker && controller->sessions != NULL) {
         broker_sessions_link_up(controller->sessions, link->node_id, link->incarnation_id);
@@ -227,6 +248,18 @@ void controller_serve_view(struct controller_serve *serve)
     struct serve_call_link *link;
     DL_FOREACH (serve->call_links, link) {
         tell_leader(link);
+    }
+}
+
+void controller_serve_sweep_calls(struct controller_serve *serve)
+{
+    struct serve_call_link *link, *next;
+    DL_FOREACH_SAFE (serve->call_links, link, next) {
+        if (!link->is_paused && link->unheard_count++ >= SERVE_UNHEARD_MAX) {
+            log_info(serve->controller->env->logger, "controller", "call_link_silent", "node_id=%" PRId32,
+                     link->node_id);
+            close_link(link);
+        }
     }
 }
 

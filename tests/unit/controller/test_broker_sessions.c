@@ -2,6 +2,7 @@
 #include "common/mem.h"
 #include "common/posix/posix_env.h"
 #include "common/rpc/rpc_server.h"
+#include "common/seam/clock.h"
 #include "controller/broker_sessions.h"
 #include "controller/image_apply.h"
 
@@ -189,6 +190,50 @@ static void test_dead_process_is_fenced_at_once(void **state)
     done(&test);
 }
 
+struct standstill {
+    struct loop_timer timer;
+    struct loop_timer heartbeat;
+    struct sessions_test *test;
+};
+
+static void touch(struct loop_timer *timer)
+{
+    struct sessions_test *test = CONTAINER_OF(timer, struct standstill, heartbeat)->test;
+    broker_sessions_touch(test->sessions, 7, test->epoch);
+}
+
+/* Like a process that was stopped: nothing runs for longer than the session. The broker had given its link up, and dials anew. */
+static void stand_still(struct loop_timer *timer)
+{
+    struct standstill *standstill = CONTAINER_OF(timer, struct standstill, timer);
+    struct sessions_test *test = standstill->test;
+    uint64_t until_us = clock_mono_us(test->env->clock) + 2 * SHORT_US;
+    while (clock_mono_us(test->env->clock) < until_us) {
+    }
+    loop_timer_set(test->loop, &standstill->heartbeat, until_us + SHORT_US / 6);
+}
+
+/* A controller that stood still fences nobody for that: the brokers come back to it first. */
+static void test_standstill_of_the_controller(void **state)
+{
+    (void)state;
+    struct sessions_test test;
+    struct standstill standstill = {.timer.fire = stand_still, .heartbeat.fire = touch, .test = &test};
+    init(&test, SHORT_US);
+    answer_as(&test, first_incarnation);
+    make_image(&test, first_incarnation, false);
+    broker_sessions_link_up(test.sessions, 7, first_incarnation);
+    broker_sessions_activate(test.sessions, test.image);
+    uint64_t since_us = loop_now_us(test.loop);
+    loop_timer_set(test.loop, &standstill.timer, since_us + SHORT_US / 10);
+    posix_loop_run_until(test.loop, &test.is_fenced); /* silence is found as ever */
+    assert_string_equal(test.why, "silence");
+    /* The standstill, the way back, and a session. */
+    assert_true(loop_now_us(test.loop) - since_us >= 2 * SHORT_US + SHORT_US / 6 + SHORT_US);
+    broker_sessions_link_down(test.sessions, 7, first_incarnation);
+    done(&test);
+}
+
 /* Nobody had a link to this controller when it became active. */
 static void test_no_link_after_activation(void **state)
 {
@@ -269,6 +314,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_standstill_of_the_controller),
         cmocka_unit_test(test_dead_process_is_fenced_at_once),
         cmocka_unit_test(test_no_link_after_activation),
         cmocka_unit_test(test_another_incarnation_answers),
