@@ -24,11 +24,13 @@ NEVER_WRITTEN = {KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD, KafkaError.T
                  KafkaError.INVALID_REQUIRED_ACKS}
 QUICK = {"socket.timeout.ms": 5000, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 500, "retry.backoff.ms": 50, "retry.backoff.max.ms": 500,
          "topic.metadata.refresh.interval.ms": 1000, "socket.connection.setup.timeout.ms": 2000, "log_level": 0}
-PRODUCERS = {"idempotent": {"acks": "all", "enable.idempotence": True},
+# A record that librdkafka gives up makes it begin a new session (another producer epoch) in which it sends again what may be there already: its duplicates, not
+# the broker's (seen: sequence 55 of epoch 0 again as sequence 0 of epoch 15). So the one whose records may be there only once never gives up.
+PRODUCERS = {"idempotent": {"acks": "all", "enable.idempotence": True, "message.timeout.ms": 600_000},
              # One request at a time: what is sent again can't overtake.
-             "plain": {"acks": "all", "enable.idempotence": False, "max.in.flight": 1},
-             "weak": {"acks": 1, "enable.idempotence": False, "max.in.flight": 1}}
-MESSAGE_TIMEOUT_MS = 15000
+             "plain": {"acks": "all", "enable.idempotence": False, "max.in.flight": 1, "message.timeout.ms": 15_000},
+             "weak": {"acks": 1, "enable.idempotence": False, "max.in.flight": 1, "message.timeout.ms": 15_000}}
+FLUSH_SECONDS = 60
 BATCH_BYTES = 16000  # below the topic's max.message.bytes, which only the large ones exceed
 LARGE_ONE_IN = 400
 FINISH_SECONDS = 90
@@ -78,7 +80,7 @@ class Producing(Thread):
         process, mode, shared = self.shared.name(self.kind), PRODUCERS[self.kind], self.shared
         shared.recorder.write(process, "ok", "open", {"acks": str(mode["acks"]), "idempotent": mode["enable.idempotence"]})
         self.is_fatal = False
-        producer = Producer({**QUICK, **mode, "bootstrap.servers": shared.options["bootstrap"], "linger.ms": 5, "message.timeout.ms": MESSAGE_TIMEOUT_MS,
+        producer = Producer({**QUICK, **mode, "bootstrap.servers": shared.options["bootstrap"], "linger.ms": 5,
                              "message.max.bytes": 1_000_000, "batch.size": BATCH_BYTES})
         allowed, before = 0.0, time.monotonic()
         while not shared.stopping.is_set() and not self.is_fatal:
@@ -91,7 +93,7 @@ class Producing(Thread):
         if self.is_fatal:
             producer.purge(in_queue=True, in_flight=True)
             shared.recorder.write(process, "info", "crash", None)
-        deadline = time.monotonic() + 2 * MESSAGE_TIMEOUT_MS / 1000
+        deadline = time.monotonic() + FLUSH_SECONDS
         while producer.flush(0.2) > 0:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{len(producer)} records were neither acknowledged nor given up")

@@ -164,7 +164,7 @@ class Quiet:
         for node in self.cluster.nodes.values():
             kinds = self.kinds(node)
             sockets = kinds.pop("socket", 0)
-            found[node.id] = {"memory": memory_bytes(node.process.pid), "sockets": sockets, "files": sum(kinds.values()), "threads": node.threads()}
+            found[node.id] = {"memory": memory_bytes(node.process.pid), "sockets": sockets, "files": sum(kinds.values()), "threads": len(os.listdir(f"/proc/{node.process.pid}/task"))}
         return found
 
     @staticmethod

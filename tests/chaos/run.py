@@ -51,7 +51,7 @@ class Run:
     def start(self):
         options = self.options
         network = net.Network()
-        clients_host = network.host("clients", "10.99.0.200")
+        clients_host = network.host("clients", "10.99.0.200") if options.target == "moldau" else None
         self.history = self.folder / "history.jsonl"
         if options.target == "kafka":
             import kafka_target
@@ -67,7 +67,7 @@ class Run:
         self.cluster.wait_topic(worlds.TOPIC)
         self.monitor = self.world.monitor = oracles.Monitor(self.cluster)
         self.quiet = oracles.Quiet(self.cluster)
-        self.clients = self.world.clients = worlds.Clients(clients_host.prefix, self.cluster.bootstrap, self.history, options.seed, options.rate)
+        self.clients = self.world.clients = worlds.Clients(clients_host.prefix if clients_host else [], self.cluster.bootstrap, self.history, options.seed, options.rate)
         wait_until(lambda: self.clients.acked() >= WARM_ACKS, 60, f"{WARM_ACKS} acknowledgements before the first fault")
         self.quiet.warm()
 

@@ -49,9 +49,6 @@ class Member(replicated.Member):
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
-    def threads(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/task"))
-
 
 class Cluster(replicated.Cluster):
     def __init__(self, folder, network, settings, brokers=3, controllers=3):
