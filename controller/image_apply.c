@@ -322,7 +322,7 @@ struct image *image_draft(const struct image *before, int64_t index, const struc
     image_builder_init(&builder, before);
     struct apply apply = {.builder = &builder, .index = index};
     struct image *after = NULL;
-    if (apply_records(&apply, records->records + first, count)) {
+    if (apply_records(&apply, count == 0 ? NULL : records->records + first, count)) {
         after = image_builder_finish(&builder);
     }
     image_builder_done(&builder);

@@ -112,8 +112,8 @@ bool image_apply_partitions(struct apply *apply, const Meta__Partitions *group)
 static bool apply_partition_change(struct apply *apply, struct uuid topic_id, const Meta__PartitionChange *change)
 {
     const struct image_partition *before = image_builder_find_partition(apply->builder, topic_id, change->index);
-    if (before == NULL || change->partition_epoch != before->partition_epoch + 1 ||
-        change->leader_epoch < before->leader_epoch || change->leader_epoch > before->leader_epoch + 1 ||
+    if (before == NULL || change->partition_epoch != (int64_t)before->partition_epoch + 1 ||
+        change->leader_epoch < before->leader_epoch || change->leader_epoch > (int64_t)before->leader_epoch + 1 ||
         (change->leader != before->leader_id && change->leader_epoch == before->leader_epoch) ||
         change->n_isr > before->replica_count || change->n_elr > before->replica_count ||
         change->n_last_known > before->replica_count ||

@@ -343,7 +343,7 @@ static Meta__Batch batch_of(const struct meta_records *records, size_t first, si
     batch.format = META_FORMAT;
     batch.controller_epoch = controller_epoch;
     batch.n_records = count;
-    batch.records = records->records + first;
+    batch.records = count == 0 ? NULL : records->records + first;
     return batch;
 }
 
@@ -378,47 +378,46 @@ static void unpack_free(void *arena, void *memory)
     (void)memory;
 }
 
+/* Whether the message, or one inside it, has a field that this program does not know. */
 static bool has_unknown(const ProtobufCMessage *message)
 {
-    return message->n_unknown_fields > 0;
+    if (message->n_unknown_fields > 0) {
+        return true;
+    }
+    for (unsigned i = 0; i < message->descriptor->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &message->descriptor->fields[i];
+        const uint8_t *base = (const uint8_t *)message;
+        ProtobufCMessage *child = NULL;
+        ProtobufCMessage *const *children = &child;
+        size_t count = 1;
+        uint32_t chosen = field->id;
+        if (field->type != PROTOBUF_C_TYPE_MESSAGE) {
+            continue;
+        }
+        if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+            memcpy(&children, base + field->offset, sizeof(children));
+            memcpy(&count, base + field->quantifier_offset, sizeof(count));
+        } else {
+            memcpy(&child, base + field->offset, sizeof(child));
+        }
+        if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0) {
+            memcpy(&chosen, base + field->quantifier_offset, sizeof(chosen));
+        }
+        for (size_t j = 0; j < count && chosen == field->id; j++) {
+            if (children[j] != NULL && has_unknown(children[j])) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 /* Whether a record is of a kind and version that is known, without fields of a later one. */
 static bool is_known_record(const Meta__Record *record)
 {
-    if (record->version != META_RECORD_VERSION || has_unknown(&record->base)) {
-        return false;
-    }
-    switch (record->fact_case) {
-    case META__RECORD__FACT_TOPIC:
-        return !has_unknown(&record->topic->base);
-    case META__RECORD__FACT_TOPIC_REMOVED:
-        return !has_unknown(&record->topic_removed->base);
-    case META__RECORD__FACT_PARTITIONS:
-        return !has_unknown(&record->partitions->base);
-    case META__RECORD__FACT_PARTITION_CHANGES:
-        return !has_unknown(&record->partition_changes->base);
-    case META__RECORD__FACT_BROKER:
-        return !has_unknown(&record->broker->base);
-    case META__RECORD__FACT_BROKER_STATE:
-        return !has_unknown(&record->broker_state->base);
-    case META__RECORD__FACT_CONFIG_CHANGE:
-        return !has_unknown(&record->config_change->base);
-    case META__RECORD__FACT_PRODUCER_IDS:
-        return !has_unknown(&record->producer_ids->base);
-    case META__RECORD__FACT_ACTIVATION:
-        return !has_unknown(&record->activation->base);
-    case META__RECORD__FACT_CLUSTER:
-        return !has_unknown(&record->cluster->base);
-    case META__RECORD__FACT_METADATA_LEVEL:
-        return !has_unknown(&record->metadata_level->base) && record->metadata_level->level <= IMAGE_LEVEL_MAX;
-    case META__RECORD__FACT_BROKER_REMOVED:
-        return !has_unknown(&record->broker_removed->base);
-    case META__RECORD__FACT__NOT_SET:
-    case _META__RECORD__FACT__CASE_IS_INT_SIZE:
-    default:
-        return false;
-    }
+    return record->version == META_RECORD_VERSION && record->fact_case != META__RECORD__FACT__NOT_SET &&
+           !has_unknown(&record->base) &&
+           (record->fact_case != META__RECORD__FACT_METADATA_LEVEL || record->metadata_level->level <= IMAGE_LEVEL_MAX);
 }
 
 enum err meta_unpack(struct span bytes, struct arena *arena, Meta__Batch **ret_batch)
@@ -431,7 +430,7 @@ enum err meta_unpack(struct span bytes, struct arena *arena, Meta__Batch **ret_b
     if (batch == NULL) {
         return ERR_MALFORMED;
     }
-    if (batch->format != META_FORMAT || has_unknown(&batch->base)) {
+    if (batch->format != META_FORMAT || batch->base.n_unknown_fields > 0) {
         return ERR_UNSUPPORTED;
     }
     for (size_t i = 0; i < batch->n_records; i++) {

@@ -156,6 +156,12 @@ enum err recovery_read_epochs(struct recovery *recovery)
     if (err == ERR_OK) {
         err = epoch_cache_decode(bytebuf_span(&text), &recovery->log->epochs);
     }
+    /* A truncation into the batch that the log start cuts lowers the start before the batch goes: after a crash in between the batch is
+     * there, and its epoch only from the old start on. The batches know better. */
+    if (err == ERR_OK && recovery->log->epochs.count > 0 &&
+        recovery->log->epochs.entries[0].start_offset > recovery->marks.log_start_offset) {
+        err = ERR_CORRUPT;
+    }
     bytebuf_done(&text);
     recovery->are_epochs_known = err == ERR_OK;
     if (err != ERR_OK) {

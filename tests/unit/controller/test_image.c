@@ -366,6 +366,9 @@ static void test_foreign_bytes(void **unused)
     assert_int_equal(image_apply(state.image, 5, 1, span_make(later_field, 4), &after, &is_applied), ERR_UNSUPPORTED);
     static const uint8_t later_kind[] = {0x08, 0x01, 0x1a, 0x05, 0x08, 0x01, 0xa2, 0x06, 0x00};
     assert_int_equal(image_apply(state.image, 5, 1, span_make(later_kind, 9), &after, &is_applied), ERR_UNSUPPORTED);
+    /* A record of partitions whose one partition has a field 15. */
+    static const uint8_t later_inner[] = {0x08, 0x01, 0x1a, 0x08, 0x08, 0x01, 0x22, 0x04, 0x12, 0x02, 0x7a, 0x00};
+    assert_int_equal(image_apply(state.image, 5, 1, span_make(later_inner, 12), &after, &is_applied), ERR_UNSUPPORTED);
     add_topic(&state, 1, "t", 1);
     struct bytebuf bytes;
     bytebuf_init(&bytes, META_BATCH_BYTES_MAX);
