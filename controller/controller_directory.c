@@ -203,6 +203,8 @@ static enum err lock_directory(struct fs *fs, struct controller_directory *direc
                    "directory (metadata.log.dir, log.dirs)",
                    directory->path);
     }
+    /* A mark or a log that an earlier process was killed behind, before it synced their names: others will be told what they say. */
+    err = err == ERR_OK ? fs_sync_dir(fs, directory->path) : err;
     return err == ERR_OK
                ? ERR_OK
                : say(problem, err, "can't write to the metadata directory %s: %s", directory->path, err_text(err));

@@ -49,10 +49,7 @@ static bool has_suffix(const char *name, const char *suffix)
 static enum err fail(struct opening *opening, enum err err, const char *what)
 {
     snprintf(opening->problem->text, sizeof(opening->problem->text), "the metadata log in %s can't be used: %s%s",
-             opening->log->directory, what,
-             err == ERR_CORRUPT ? "; nothing was changed: restore the directory from a copy, or remove it and let "
-                                  "the node join anew"
-                                : "");
+             opening->log->directory, what, err == ERR_CORRUPT ? "; nothing was changed: " DAMAGE_REMEDY : "");
     return err;
 }
 
@@ -206,7 +203,11 @@ static enum err load_segment(struct opening *opening, const char *name, bool is_
     if (!is_header_whole(file, first_index)) {
         /* A segment that was being made when the process died holds nothing yet. */
         bool is_unborn = is_last && count <= SEGMENT_HEADER_BYTES && log->segment_count > 0;
-        err = is_unborn ? fs_unlink(log->fs, path) : fail(opening, ERR_CORRUPT, "the head of a log file is damaged");
+        if (!is_unborn) {
+            err = fail(opening, ERR_CORRUPT, "the head of a log file is damaged");
+        } else if ((err = fs_unlink(log->fs, path)) != ERR_OK) {
+            err = fail(opening, err, err_text(err));
+        }
         mem_free(bytes);
         mem_free(path);
         return err;
@@ -377,7 +378,16 @@ static enum err load_all(struct opening *opening)
     if (err == ERR_OK) {
         err = load_segments(opening);
     }
-    return err == ERR_OK ? check_joint(opening) : err;
+    if (err == ERR_OK) {
+        err = check_joint(opening);
+    }
+    /* The last run may also have died between making or renaming a file and the directory's sync: names that are built on from now on
+     * must not go in a power loss later. */
+    if (err == ERR_OK) {
+        err = fs_sync_dir(opening->log->fs, opening->log->directory);
+        err = err == ERR_OK ? ERR_OK : fail(opening, err, err_text(err));
+    }
+    return err;
 }
 
 enum err quorum_log_open(struct fs *fs, const char *directory, uint64_t segment_bytes, struct quorum_log **ret_log,

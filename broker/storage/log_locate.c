@@ -76,6 +76,25 @@ enum err log_locate_batch(const struct read_source *source, int64_t offset, bool
     return err;
 }
 
+enum err log_locate_time_entry(const struct read_source *source, struct time_entry entry, uint64_t *ret_pos)
+{
+    struct batch_header header;
+    uint64_t pos = 0;
+    if (entry.relative_offset < 0) {
+        return ERR_CORRUPT;
+    }
+    int64_t offset = source->base_offset + entry.relative_offset;
+    enum err err = log_locate_batch(source, offset, true, &pos, &header);
+    if (err == ERR_END ||
+        (err == ERR_OK && (batch_last_offset(&header) != offset || header.max_timestamp_ms != entry.timestamp_ms))) {
+        return ERR_CORRUPT;
+    }
+    if (err == ERR_OK) {
+        *ret_pos = pos;
+    }
+    return err;
+}
+
 /* A batch at or behind `start_pos` from which to walk to the end; the place itself is a valid end. */
 static enum err choose_end(const struct read_source *source, uint64_t start_pos, uint64_t limit_pos, int64_t end_offset,
                            bool may_block, struct read_place *place)

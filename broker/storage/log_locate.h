@@ -1,7 +1,7 @@
 /* log_locate: where in a segment an offset stands, and how far whole batches reach: indexes first, then a short walk.
  *
  * Errors:    those of batch_scan.h. An index entry that does not lead to the batch it names is not believed: the walk then begins
- *            at the start of the segment.
+ *            at the start of the segment. Index files have no checksum; the batches that they name are what they are checked against.
  * Ownership: sources own references to their files.
  * Threads:   any: a source is immutable.
  */
@@ -9,6 +9,7 @@
 #define BROKER_STORAGE_LOG_LOCATE_H
 
 #include "broker/storage/log_types.h"
+#include "broker/storage/time_index.h"
 #include "proto/record/batch.h"
 
 struct file;
@@ -40,6 +41,8 @@ void read_source_done(struct read_source *source);
 /* The batch that holds `offset`, or the first one behind it; ERR_END when there is none below the source's end. */
 enum err log_locate_batch(const struct read_source *source, int64_t offset, bool may_block, uint64_t *ret_pos,
                           struct batch_header *ret_header) MUST_USE;
+/* The batch that a time index entry names: ERR_CORRUPT unless it ends at the entry's offset and the entry's time is its largest. Blocks. */
+enum err log_locate_time_entry(const struct read_source *source, struct time_entry entry, uint64_t *ret_pos) MUST_USE;
 /* The end of the last whole batch that begins at or behind the batch at `start` (header `first`), ends at or below `limit_pos`
  * and has all offsets below `end_offset`: position and next offset. start->pos itself when not even the first does. */
 enum err log_locate_end(const struct read_source *source, uint64_t start_pos, const struct batch_header *first,

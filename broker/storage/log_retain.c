@@ -1,5 +1,5 @@
 /* What time does to a log: retention, DeleteRecords, expiry of producers, and giving back what an idle log holds. */
-#include "broker/storage/index_read.h"
+#include "broker/storage/batch_scan.h"
 #include "broker/storage/log_state.h"
 #include "broker/storage/retain.h"
 #include "broker/storage/store_path.h"
@@ -61,56 +61,76 @@ void log_retain_start_moved(struct partition_log *log, int64_t log_start_offset)
     producer_state_truncate_start(&log->producers, log_start_offset);
 }
 
-/* Reads the largest timestamp of a sealed segment, its index's last entry. */
+/* Reads the largest timestamp of a sealed segment: its time index's last entry, if that is true, else its batches say. */
 struct timestamp_load {
     struct loop_job job;
     struct partition_log *log;
-    struct file *file;
-    int64_t base_offset;
-    uint32_t entry_count;
-    struct time_entry entry;
+    struct read_source source;
+    int64_t max_timestamp_ms;
+    int64_t max_timestamp_offset;
     enum err err;
 };
+
+static enum err scan_times(struct timestamp_load *load)
+{
+    struct batch_scan scan;
+    struct batch_header header;
+    uint64_t pos = 0;
+    enum err err = ERR_OK;
+    load->max_timestamp_ms = LOG_NO_TIMESTAMP_MS;
+    batch_scan_init(&scan, load->source.log, 0, load->source.bytes, true);
+    while ((err = batch_scan_next(&scan, &header, &pos)) == ERR_OK) {
+        if (header.max_timestamp_ms > load->max_timestamp_ms) {
+            load->max_timestamp_ms = header.max_timestamp_ms;
+            load->max_timestamp_offset = batch_last_offset(&header);
+        }
+    }
+    return err == ERR_END ? ERR_OK : err;
+}
 
 static void timestamp_work(struct loop_job *job)
 {
     struct timestamp_load *load = CONTAINER_OF(job, struct timestamp_load, job);
-    load->err = time_index_read(load->file, load->entry_count - 1, &load->entry);
+    struct time_entry entry;
+    uint64_t pos = 0;
+    enum err err = ERR_CORRUPT;
+    if (load->source.time_index != NULL) {
+        err = time_index_read(load->source.time_index, load->source.time_entry_count - 1, &entry);
+        err = err == ERR_OK ? log_locate_time_entry(&load->source, entry, &pos) : err;
+    }
+    if (err == ERR_OK) {
+        load->max_timestamp_ms = entry.timestamp_ms;
+        load->max_timestamp_offset = load->source.base_offset + entry.relative_offset;
+    }
+    load->err = err == ERR_CORRUPT ? scan_times(load) : err;
 }
 
 static void timestamp_done(struct loop_job *job)
 {
     struct timestamp_load *load = CONTAINER_OF(job, struct timestamp_load, job);
     struct partition_log *log = load->log;
-    struct log_segment *segment = log->segments[log_state_find_segment(log, load->base_offset)];
-    if (segment->base_offset == load->base_offset && segment->max_timestamp_ms == SEGMENT_TIMESTAMP_UNKNOWN) {
-        /* A damaged index costs a segment its age, not its records. */
-        bool is_known = load->err == ERR_OK && load->entry.relative_offset >= 0;
-        segment->max_timestamp_ms = is_known ? load->entry.timestamp_ms : segment->modified_ms;
-        segment->max_timestamp_offset =
-            is_known ? segment->base_offset + load->entry.relative_offset : segment->base_offset;
+    struct log_segment *segment = log->segments[log_state_find_segment(log, load->source.base_offset)];
+    if (segment->base_offset == load->source.base_offset && segment->max_timestamp_ms == SEGMENT_TIMESTAMP_UNKNOWN) {
+        /* Damage costs a segment its age, not its records. */
+        bool is_known = load->err == ERR_OK && load->max_timestamp_ms != LOG_NO_TIMESTAMP_MS;
+        segment->max_timestamp_ms = is_known ? load->max_timestamp_ms : segment->modified_ms;
+        segment->max_timestamp_offset = is_known ? load->max_timestamp_offset : segment->base_offset;
     }
-    file_unref(load->file);
+    read_source_done(&load->source);
     mem_free(load);
     log_state_job_done(log);
 }
 
 static void load_timestamp(struct partition_log *log, struct log_segment *segment)
 {
-    struct file *file = NULL;
-    if (segment->time_entry_count == 0) {
-        segment->max_timestamp_ms = segment->modified_ms;
-        segment->max_timestamp_offset = segment->base_offset;
+    struct timestamp_load *load = MEM_NEW(struct timestamp_load);
+    /* Without a descriptor now the next round asks again. */
+    if (log_time_source(log, segment, INT64_MAX, &load->source) != ERR_OK) {
+        read_source_done(&load->source);
+        mem_free(load);
         return;
     }
-    if (log_segment_file(segment, log->files, log->path, SEGMENT_TIME_INDEX, &file) != ERR_OK) {
-        return; /* no descriptor now: the next round asks again */
-    }
-    struct timestamp_load *load = MEM_NEW(struct timestamp_load);
     load->log = log;
-    load->file = file_ref(file);
-    load->base_offset = segment->base_offset;
-    load->entry_count = segment->time_entry_count;
     load->job.work = timestamp_work;
     load->job.done = timestamp_done;
     log->job_count++;

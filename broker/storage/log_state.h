@@ -9,6 +9,7 @@
 #define BROKER_STORAGE_LOG_STATE_H
 
 #include "broker/storage/epoch_cache.h"
+#include "broker/storage/log_locate.h"
 #include "broker/storage/log_marks.h"
 #include "broker/storage/log_segment.h"
 #include "broker/storage/partition_log.h"
@@ -149,6 +150,9 @@ void log_sync_wait(struct partition_log *log, int32_t leader_epoch, log_done_fn 
 /* Marks that say what is true of the log as it is now. */
 void log_sync_marks_now(const struct partition_log *log, struct log_marks *ret_marks);
 
+/* log_time.c: what a search by time in one segment needs. The caller's to free with read_source_done, also after an error. */
+enum err log_time_source(struct partition_log *log, struct log_segment *segment, int64_t end_offset,
+                         struct read_source *ret_source) MUST_USE;
 /* log_retain.c: the marks with this log start are on disk: readers see it now. */
 void log_retain_start_moved(struct partition_log *log, int64_t log_start_offset);
 /* New marks are on disk: segments wholly below the log start are of no use any more. */

@@ -10,10 +10,10 @@
 #include "proto/record/decompress.h"
 #include "proto/record/iter.h"
 
-static enum err add_source(struct partition_log *log, struct log_segment *segment, int64_t end_offset,
-                           struct log_time_query *query)
+enum err log_time_source(struct partition_log *log, struct log_segment *segment, int64_t end_offset,
+                         struct read_source *ret_source)
 {
-    struct read_source *source = &query->sources[query->source_count++];
+    struct read_source *source = ret_source;
     struct file *file = NULL;
     *source = (struct read_source){
         .base_offset = segment->base_offset,
@@ -63,7 +63,8 @@ enum err log_time_plan(struct partition_log *log, enum log_time_kind kind, int64
     query.sources = mem_array(log->segment_count, sizeof(*query.sources));
     for (size_t i = 0; i < log->segment_count && err == ERR_OK; i++) {
         if (is_needed(log->segments[i], &query)) {
-            err = add_source(log, log->segments[i], log_state_segment_end(log, i), &query);
+            err = log_time_source(log, log->segments[i], log_state_segment_end(log, i),
+                                  &query.sources[query.source_count++]);
         }
     }
     if (err != ERR_OK) {
@@ -138,16 +139,13 @@ static enum err search_batch(struct log_time_query *query, const struct read_sou
 static uint64_t start_of_search(const struct read_source *source, int64_t timestamp_ms)
 {
     struct time_entry entry;
-    struct batch_header header;
     uint64_t pos = 0;
     if (source->time_index == NULL ||
-        time_index_below(source->time_index, source->time_entry_count, timestamp_ms, &entry) != ERR_OK ||
-        entry.relative_offset < 0) {
+        time_index_below(source->time_index, source->time_entry_count, timestamp_ms, &entry) != ERR_OK) {
         return 0;
     }
-    /* Everything up to the entry's offset is older. */
-    enum err err = log_locate_batch(source, source->base_offset + entry.relative_offset, true, &pos, &header);
-    return err == ERR_OK ? pos : 0;
+    /* Everything up to the entry's offset is older, if the entry is true. */
+    return log_locate_time_entry(source, entry, &pos) == ERR_OK ? pos : 0;
 }
 
 static enum err search_at_or_after(struct log_time_query *query, const struct read_source *source)

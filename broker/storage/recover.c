@@ -136,6 +136,13 @@ static enum err scan_segment(struct recovery *recovery, size_t index, uint64_t s
                                 active->base_offset, active->bytes, start_pos);
     }
     enum err err = recover_reset_indexes(log, start_pos, log->log_end_offset);
+    if (err == ERR_CORRUPT) {
+        /* Found below the place where the scan begins, so no torn tail: what follows must not be cut for it. */
+        return recovery_corrupt(recovery,
+                                "segment %" PRId64 " is damaged below byte %" PRIu64
+                                ", though everything below offset %" PRId64 " was on disk",
+                                active->base_offset, start_pos, log->log_end_offset);
+    }
     log_state_tail(log)->bytes_since_entry = 0;
     if (err == ERR_OK && active->bytes > start_pos) {
         err = recover_scan(log, start_pos, !recovery->are_marks_known, &good_pos);
@@ -168,6 +175,11 @@ static enum err scan_all(struct recovery *recovery)
     if (err == ERR_OK) {
         err = recover_producers(log, &recovery->marks, recovery->snapshot_offsets, recovery->snapshot_count,
                                 recovery->marks.recovery_offset, !recovery->are_epochs_known);
+        if (err == ERR_CORRUPT) {
+            return recovery_corrupt(recovery,
+                                    "a batch below offset %" PRId64 ", where everything was on disk, is damaged",
+                                    recovery->marks.recovery_offset);
+        }
         err = recovery_failed(recovery, "rebuild producers", err);
     }
     log->log_end_offset = recovery->marks.recovery_offset;

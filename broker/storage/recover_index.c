@@ -1,5 +1,6 @@
 #include "broker/storage/batch_scan.h"
 #include "broker/storage/index_read.h"
+#include "broker/storage/log_locate.h"
 #include "broker/storage/recover.h"
 #include "broker/storage/txn_index.h"
 
@@ -30,31 +31,80 @@ static enum err keep_offsets_below(struct partition_log *log, uint64_t pos)
     return file_truncate(file, (uint64_t)active->offset_entry_count * OFFSET_INDEX_ENTRY_BYTES);
 }
 
-static enum err keep_times_below(struct partition_log *log, int64_t offset)
+/* Takes the largest time below `pos` from the last entry that is left, and from the batches behind it. ERR_CORRUPT when the entry is
+ * not true: no checksum covers an index, and after a power loss it may hold pages that were never written. */
+static enum err trust_times(struct partition_log *log, struct time_entry last, uint64_t pos)
 {
     struct log_segment *active = log_active(log);
     struct file *file = NULL;
+    struct batch_scan scan;
+    struct batch_header header;
+    uint64_t batch_pos = 0;
+    enum err err = log_segment_file(active, log->files, log->path, SEGMENT_LOG, &file);
+    if (err != ERR_OK) {
+        return err;
+    }
+    struct read_source source = {.log = file_ref(file),
+                                 .base_offset = active->base_offset,
+                                 .bytes = pos,
+                                 .offset_entry_count = active->offset_entry_count,
+                                 .start = {LOG_NO_OFFSET, 0},
+                                 .end = {LOG_NO_OFFSET, 0}};
+    if (active->offset_entry_count > 0) {
+        err = log_segment_file(active, log->files, log->path, SEGMENT_OFFSET_INDEX, &file);
+        source.offset_index = err == ERR_OK ? file_ref(file) : NULL;
+    }
+    if (err == ERR_OK) {
+        err = log_locate_time_entry(&source, last, &batch_pos);
+    }
+    if (err == ERR_OK) {
+        active->max_timestamp_ms = last.timestamp_ms;
+        active->max_timestamp_offset = active->base_offset + last.relative_offset;
+        active->indexed_timestamp_ms = last.timestamp_ms;
+        batch_scan_init(&scan, source.log, batch_pos, pos, true);
+        while ((err = batch_scan_next(&scan, &header, &batch_pos)) == ERR_OK) {
+            if (header.max_timestamp_ms > active->max_timestamp_ms) {
+                active->max_timestamp_ms = header.max_timestamp_ms;
+                active->max_timestamp_offset = batch_last_offset(&header);
+            }
+        }
+    }
+    read_source_done(&source);
+    return err == ERR_END ? ERR_OK : err;
+}
+
+/* Keeps the entries below `offset`, which is at `pos`; none when the last of them can't be believed. */
+static enum err keep_times_below(struct partition_log *log, uint64_t pos, int64_t offset)
+{
+    struct log_segment *active = log_active(log);
+    struct file *file = NULL;
+    struct time_entry last = {0, 0};
     if (active->time_entry_count == 0) {
         return ERR_OK;
     }
     uint32_t count = active->time_entry_count;
     enum err err = log_segment_file(active, log->files, log->path, SEGMENT_TIME_INDEX, &file);
+    file = err == ERR_OK ? file_ref(file) : NULL;
     while (err == ERR_OK && active->time_entry_count > 0) {
-        struct time_entry entry = {0, 0};
-        err = time_index_read(file, active->time_entry_count - 1, &entry);
-        if (err == ERR_OK && active->base_offset + entry.relative_offset < offset) {
-            active->max_timestamp_ms = entry.timestamp_ms;
-            active->max_timestamp_offset = active->base_offset + entry.relative_offset;
-            active->indexed_timestamp_ms = entry.timestamp_ms;
+        err = time_index_read(file, active->time_entry_count - 1, &last);
+        if (err == ERR_OK && active->base_offset + last.relative_offset < offset) {
             break;
         }
         active->time_entry_count--;
     }
-    if (err != ERR_OK || count == active->time_entry_count) {
-        return err;
+    if (err == ERR_OK && active->time_entry_count > 0) {
+        err = trust_times(log, last, pos);
+        if (err == ERR_CORRUPT) {
+            active->time_entry_count = 0;
+            err = ERR_OK;
+        }
     }
-    active->is_index_unsynced = true;
-    return file_truncate(file, (uint64_t)active->time_entry_count * TIME_INDEX_ENTRY_BYTES);
+    if (err == ERR_OK && count != active->time_entry_count) {
+        active->is_index_unsynced = true;
+        err = file_truncate(file, (uint64_t)active->time_entry_count * TIME_INDEX_ENTRY_BYTES);
+    }
+    file_unref(file);
+    return err;
 }
 
 static enum err keep_aborted_below(struct partition_log *log, int64_t offset)
@@ -83,6 +133,18 @@ static enum err keep_aborted_below(struct partition_log *log, int64_t offset)
     return file_truncate(file, active->txn_index_bytes);
 }
 
+/* What is made anew may be shorter than what was there. */
+static enum err empty_index(struct partition_log *log, struct log_segment *segment, enum segment_file which,
+                            uint32_t entry_count)
+{
+    struct file *file = NULL;
+    if (entry_count == 0) {
+        return ERR_OK;
+    }
+    enum err err = log_segment_file(segment, log->files, log->path, which, &file);
+    return err == ERR_OK ? file_truncate(file, 0) : err;
+}
+
 /* Offset and time entries again, from the headers of the batches below `pos`. */
 static enum err rebuild_below(struct partition_log *log, struct log_segment *segment, uint64_t pos)
 {
@@ -91,12 +153,18 @@ static enum err rebuild_below(struct partition_log *log, struct log_segment *seg
     struct batch_header header;
     struct file *file = NULL;
     uint64_t batch_pos = 0;
+    enum err err = empty_index(log, segment, SEGMENT_OFFSET_INDEX, segment->offset_entry_count);
+    if (err == ERR_OK) {
+        err = empty_index(log, segment, SEGMENT_TIME_INDEX, segment->time_entry_count);
+    }
     segment->offset_entry_count = 0;
     segment->time_entry_count = 0;
     segment->max_timestamp_ms = LOG_NO_TIMESTAMP_MS;
     segment->max_timestamp_offset = LOG_NO_OFFSET;
     segment->indexed_timestamp_ms = LOG_NO_TIMESTAMP_MS;
-    enum err err = log_segment_file(segment, log->files, log->path, SEGMENT_LOG, &file);
+    if (err == ERR_OK) {
+        err = log_segment_file(segment, log->files, log->path, SEGMENT_LOG, &file);
+    }
     if (err != ERR_OK) {
         return err;
     }
@@ -155,7 +223,7 @@ enum err recover_reset_indexes(struct partition_log *log, uint64_t pos, int64_t 
     active->indexed_timestamp_ms = LOG_NO_TIMESTAMP_MS;
     enum err err = keep_offsets_below(log, pos);
     if (err == ERR_OK) {
-        err = keep_times_below(log, offset);
+        err = keep_times_below(log, pos, offset);
     }
     if (err == ERR_OK) {
         err = keep_aborted_below(log, offset);
