@@ -101,9 +101,16 @@ static void client_complain_address(struct client *client, const struct client_c
 {
     const char *advice = "check that it is a Kafka broker and that the network is well";
     if (err == ERR_REFUSED) {
-        advice = "is the broker running? Start one with: moldau server";
+        advice = "is the broker running? Start one with: moldau server, or name another broker of the cluster with "
+                 "--bootstrap-server";
     } else if (err == ERR_ADDRESS_UNKNOWN) {
         advice = "check the name in --bootstrap-server";
+    } else if (err == ERR_LIMIT) { /* other programs' answers read as a frame's length */
+        client_complain(client,
+                        "%s:%u: what answers there does not speak Kafka's protocol; is it the port of a listener for "
+                        "clients? (not http.listener, not INTERNAL)",
+                        connection->host, (unsigned)connection->port);
+        return;
     } else if (err == ERR_TIMEOUT) {
         advice = "the broker did not answer in time; is it overloaded, or is something else listening there?";
     }

@@ -14,6 +14,7 @@
 
 #define INTERNAL_LISTENER "INTERNAL"
 #define WHAT_BYTES 64
+#define REMOVE_ATTEMPTS_MAX 3
 
 static void report(const struct session *session, const char *kind, int32_t id, struct uuid directory_id,
                    const char *sentence)
@@ -32,30 +33,6 @@ static void report(const struct session *session, const char *kind, int32_t id, 
     output_end(&output);
 }
 
-static int remove_voter(struct session *session, int32_t id, struct uuid directory)
-{
-    struct remove_raft_voter_request request;
-    codec_set_defaults(&remove_raft_voter_request_codec, &request);
-    request.cluster_id = span_text(arguments_get(session->arguments, "cluster-id"));
-    request.voter_id = id;
-    request.voter_directory_id = directory;
-    struct client_reply reply;
-    if (client_call(session->client, CLIENT_NODE_ANY, API_KEY_REMOVE_RAFT_VOTER, &request, &reply) != ERR_OK) {
-        return session_fail(session);
-    }
-    const struct remove_raft_voter_response *response = reply.message;
-    char what[WHAT_BYTES];
-    (void)snprintf(what, sizeof(what), "controller %" PRId32, id);
-    int status = response->error_code == ERROR_NONE
-                     ? VERB_OK
-                     : session_fail_code(session, what, response->error_code, response->error_message);
-    if (status == VERB_OK) {
-        report(session, "controller_removed", id, directory, "is no voter any more");
-    }
-    client_reply_done(&reply);
-    return status;
-}
-
 /* Is there a voter with this id, and of which directory? (Zero where voters are fixed: Kafka without KIP-853.) */
 static int find_voter(struct session *session, int32_t id, bool *ret_is_voter, struct uuid *ret_directory)
 {
@@ -69,6 +46,46 @@ static int find_voter(struct session *session, int32_t id, bool *ret_is_voter, s
     *ret_directory = voter == NULL ? UUID_ZERO : voter->replica_directory_id;
     client_reply_done(&reply);
     return VERB_OK;
+}
+
+/* The active controller hands over before it is taken out, and the broker, which can't know whether that was done, closes
+ * the connection: then it is looked up, and asked of the successor. */
+static int remove_voter(struct session *session, int32_t id, struct uuid directory)
+{
+    struct remove_raft_voter_request request;
+    codec_set_defaults(&remove_raft_voter_request_codec, &request);
+    request.cluster_id = span_text(arguments_get(session->arguments, "cluster-id"));
+    request.voter_id = id;
+    request.voter_directory_id = directory;
+    struct client_reply reply;
+    enum err err = ERR_RESET;
+    for (int attempt = 0; err == ERR_RESET && attempt < REMOVE_ATTEMPTS_MAX; attempt++) {
+        bool is_voter = true;
+        struct uuid known = directory;
+        int status = attempt == 0 ? VERB_OK : find_voter(session, id, &is_voter, &known);
+        if (status != VERB_OK) {
+            return status;
+        }
+        if (!is_voter || !uuid_equal(known, directory)) {
+            report(session, "controller_removed", id, directory, "is no voter any more");
+            return VERB_OK;
+        }
+        err = client_call(session->client, CLIENT_NODE_ANY, API_KEY_REMOVE_RAFT_VOTER, &request, &reply);
+    }
+    if (err != ERR_OK) {
+        return session_fail(session);
+    }
+    const struct remove_raft_voter_response *response = reply.message;
+    char what[WHAT_BYTES];
+    (void)snprintf(what, sizeof(what), "controller %" PRId32, id);
+    int status = response->error_code == ERROR_NONE
+                     ? VERB_OK
+                     : session_fail_code(session, what, response->error_code, response->error_message);
+    if (status == VERB_OK) {
+        report(session, "controller_removed", id, directory, "is no voter any more");
+    }
+    client_reply_done(&reply);
+    return status;
 }
 
 static int add_voter(struct session *session, const struct voter_word *voter)

@@ -17,7 +17,7 @@ static const struct verb verbs[] = {
     {"topic", "create, list, describe, alter and delete topics", topic_run},
     {"produce", "write lines to a topic", produce_run},
     {"consume", "print the records of a topic", consume_run},
-    {"cluster", "show the brokers and how the cluster is", cluster_run},
+    {"cluster", "show how the cluster is; add, remove controllers and brokers; elect leaders", cluster_run},
 };
 
 static void print_help(FILE *to)

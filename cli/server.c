@@ -77,8 +77,8 @@ static enum err start_http(struct server *server, struct option_problem *ret_pro
     err = http_server_start(server->home, server->posix->env.logger, &options, &server->http);
     if (err != ERR_OK) {
         (void)snprintf(ret_problem->text, sizeof(ret_problem->text),
-                       "can't listen on %s (http.listener): %s; free the address or choose another", address,
-                       err_text(err));
+                       "can't listen on %s (http.listener): %s; free the address or choose another with http.listener",
+                       address, err_text(err));
     }
     return err;
 }

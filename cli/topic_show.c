@@ -151,7 +151,11 @@ static enum err show_settings(struct session *session, struct span topic)
             }
         }
     }
-    output_end(&output);
+    if (!output.is_json && output.cell_count == 0) {
+        (void)puts("no settings of its own");
+    } else {
+        output_end(&output);
+    }
     client_reply_done(&reply);
     return ERR_OK;
 }

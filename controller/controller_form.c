@@ -278,8 +278,9 @@ static void join_formed(struct controller *controller, const struct form_peer *p
         begin_forming(controller, peer->cluster_id, &peer->configuration);
     } else if (peer->lists_us) {
         begin_forming(controller, peer->cluster_id, NULL);
-    } else if (tell_now(controller)) {
+    } else if (tell_now(controller) || !controller->form.is_admission_told) {
         char *place = controller_place_own(controller);
+        controller->form.is_admission_told = true;
         log_warn(
             controller->env->logger, "controller", "waits_for_admission",
             "cluster_id=%s why=\"this metadata directory is new, and the cluster is not\" command=\"moldau cluster "

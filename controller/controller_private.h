@@ -56,6 +56,7 @@ struct form_peer {
 struct controller_formation {
     struct loop_timer timer;
     uint64_t told_us;                              /* when people were told last what is waited for */
+    bool is_admission_told;                        /* at once, for people have to act */
     struct form_peer peers[CONTROLLER_VOTERS_MAX]; /* in the order of controller.voters */
     struct loop_job job;
     bool is_running; /* the job */

@@ -3,7 +3,9 @@ import base64
 import json
 import os
 import signal
+import socketserver
 import subprocess
+import threading
 
 import pytest
 
@@ -70,6 +72,7 @@ def test_topics_are_made_shown_changed_and_deleted(cli):
     listed = {row["name"]: row for row in cli.rows("topic", "list")}
     assert listed["orders"]["partitions"] == 2
     assert listed["orders"]["topic_id"] == next(row["topic_id"] for row in created if row["topic"] == "orders")
+    assert "no settings of its own" not in cli.run("topic", "describe", "orders").stdout.decode()
     described = cli.rows("topic", "describe", "orders")
     assert [(row["partition"], row["start"], row["end"]) for row in described if row["kind"] == "partitions"] == [(0, 0, 0), (1, 0, 0)]
     assert {"kind": "settings", "topic": "orders", "setting": "retention.ms", "value": "86400000"} in described
@@ -80,6 +83,8 @@ def test_topics_are_made_shown_changed_and_deleted(cli):
         "retention.ms": "7200000", "max.message.bytes": "2097152"}
     cli.run("topic", "alter", "orders", "--delete-config", "retention.ms")
     assert [row["setting"] for row in cli.rows("topic", "describe", "orders") if row["kind"] == "settings"] == ["max.message.bytes"]
+    cli.run("topic", "alter", "orders", "--delete-config", "max.message.bytes")
+    assert "no settings of its own" in cli.run("topic", "describe", "orders").stdout.decode()
     assert b"gone for good" in cli.run("topic", "delete", "orders", status=1).stderr
     deleted = cli.rows("topic", "delete", "orders", "payments", "--yes")
     assert sorted(row["topic"] for row in deleted) == ["orders", "payments"]
@@ -249,6 +254,21 @@ def test_wrong_words_end_with_status_2(words, said):
 def test_a_broker_that_is_down_is_told_at_once(words):
     address = f"127.0.0.1:{free_port()}"
     assert f"{address}: connection refused; is the broker running?" in Cli(address).complaint(*words)
+
+
+class Http(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.recv(4096)
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+
+
+def test_a_port_that_does_not_speak_kafka_is_told():
+    with socketserver.TCPServer(("127.0.0.1", 0), Http) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        assert f"{address}: what answers there does not speak Kafka's protocol" in Cli(address).complaint("topic", "list")
+        thread.join()
 
 
 def test_records_survive_the_death_of_the_broker_while_they_are_written(folder):

@@ -125,6 +125,15 @@ def test_a_voter_leaves_and_comes_back(cluster, cli):
     assert cli.status()["quorum"][0]["leader"] == leader
 
 
+def test_the_active_controller_can_be_taken_out(cluster, cli):
+    row = next(row for row in cli.status()["controllers"] if row["role"] == "leader")
+    assert cli.rows("cluster", "remove-controller", row["id"]) == [{"kind": "controller_removed", "id": row["id"], "directory": row["directory"]}]
+    wait_until(lambda: cli.status()["quorum"][0]["voters"] == 2, 10, "two voters")
+    assert cli.status()["quorum"][0]["leader"] != row["id"]
+    cli.rows("cluster", "add-controller", f"{row['id']}@{row['host']}:{row['port']}/{row['directory']}")
+    wait_until(lambda: cli.status()["quorum"][0]["voters"] == 3, 10, "three voters")
+
+
 def test_a_broker_that_is_gone_for_good_is_forgotten(cluster, cli):
     complaint = cli.run("cluster", "remove-broker", 77, status=1).stderr.decode()
     assert "broker 77" in complaint, complaint
