@@ -1,5 +1,6 @@
 /* Links whose other end has gone without a word, as after a cut or the loss of a machine: TCP would keep them for minutes, or for ever when nothing is
- * sent. The controller's dialled ones are dialled anew, those that it accepted are closed: else they fill its limits, and then nobody comes in. */
+ * sent. The controller's dialled ones are dialled anew, those that it accepted are closed: else they fill its limits, and then nobody comes in. And
+ * those whose other end asks and takes no answers. */
 #include "common/rpc/rpc_dial.h"
 #include "common/rpc/rpc_server.h"
 #include "controller/call_codec.h"
@@ -197,8 +198,99 @@ static void silent_links_are_found(void **state)
     harness_done(harness);
 }
 
+/* ---- who asks, and takes no answers ---- */
+
+#define FLOOD_STALL_US 2000000u
+#define FLOOD_REQUESTS                                                                                                 \
+    1000000u /* with answers of some 100 MB: more than the kernel keeps, and than the controller may */
+#define FLOOD_TURN 20000u
+
+struct flood {
+    struct harness harness;
+    struct rpc_link *link;
+    struct loop_timer timer;
+    unsigned sent_count;
+    bool is_over;
+};
+
+static void flood_on_hello(void *ctx, struct rpc_hello *ret_hello)
+{
+    (void)ctx;
+    ret_hello->node_id = 7;
+    ret_hello->incarnation_id = (struct uuid){{7}};
+}
+
+static void flood_more(struct loop_timer *timer)
+{
+    struct flood *flood = CONTAINER_OF(timer, struct flood, timer);
+    struct controller_request request = {.kind = CONTROLLER_STATUS};
+    struct bytebuf header;
+    struct bytebuf body;
+    bytebuf_init(&header, CALL_HEADER_BYTES_MAX);
+    bytebuf_init(&body, CALL_BODY_BYTES_MAX);
+    assert_int_equal(call_codec_pack_request(&request, 1, 1000000, &header, &body), ERR_OK);
+    for (unsigned i = 0; i < FLOOD_TURN && flood->sent_count < FLOOD_REQUESTS; i++) {
+        rpc_link_send(flood->link, CALL_FRAME_REQUEST, bytebuf_span(&header), NULL, 0);
+        flood->sent_count++;
+    }
+    bytebuf_done(&header);
+    bytebuf_done(&body);
+    /* All of it was read: nothing bounds what the controller keeps. */
+    assert_false(flood->sent_count == FLOOD_REQUESTS && rpc_link_queued_bytes(flood->link) == 0);
+    loop_timer_set(flood->harness.loop, timer, loop_now_us(flood->harness.loop) + 10000);
+}
+
+static void flood_on_up(void *ctx, struct rpc_link *link)
+{
+    struct flood *flood = (struct flood *)ctx;
+    flood->link = link;
+    rpc_link_pause(link);
+    loop_timer_set(flood->harness.loop, &flood->timer, loop_now_us(flood->harness.loop));
+}
+
+static void flood_on_down(void *ctx, enum err err, bool was_up, const char *text)
+{
+    struct flood *flood = (struct flood *)ctx;
+    (void)text;
+    assert_true(was_up);
+    assert_int_equal(err, ERR_TIMEOUT); /* it takes nothing more */
+    loop_timer_cancel(flood->harness.loop, &flood->timer);
+    flood->is_over = true;
+}
+
+static void who_takes_no_answers_is_not_read(void **state)
+{
+    (void)state;
+    struct flood flood = {.timer.fire = flood_more};
+    struct harness *harness = &flood.harness;
+    struct rpc_server *server = NULL;
+    struct net_address address;
+    harness_init(harness);
+    assert_int_equal(rpc_server_new(harness->env, harness->loop, "127.0.0.1", 0, &server), ERR_OK);
+    rpc_server_address(server, &address);
+    harness->options.server = server;
+    harness_start(harness);
+    struct rpc_dial_config config = {
+        .env = harness->env, .loop = harness->loop, .kind = RPC_KIND_CALL, .is_once = true, .stall_us = FLOOD_STALL_US};
+    struct rpc_dial_events events = {.ctx = &flood,
+                                     .on_hello = flood_on_hello,
+                                     .on_up = flood_on_up,
+                                     .on_frame = visitor_on_frame,
+                                     .on_down = flood_on_down};
+    struct rpc_dial *dial = rpc_dial_new(&config, address.host, address.port, &events);
+    posix_loop_run_until(harness->loop, &flood.is_over);
+    rpc_dial_free(dial);
+    rpc_server_close(server);
+    harness_stop(harness);
+    rpc_server_free(server);
+    harness_done(harness);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(silent_links_are_found)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(silent_links_are_found),
+        cmocka_unit_test(who_takes_no_answers_is_not_read),
+    };
     return cmocka_run_group_tests_name("silent_links", tests, NULL, NULL);
 }
