@@ -42,7 +42,7 @@ class Shared:
         self.values = gen.Values(options["topic"], options["partitions"])
         self.recorder = history.Recorder(options["history"])
         self.stopping, self.ends, self.names, self.lock = threading.Event(), None, {}, threading.Lock()
-        self.acked, self.failed, self.unknown, self.polled, self.problems = {}, {}, {}, 0, []
+        self.acked, self.failed, self.unknown, self.polled, self.problems, self.fatal = {}, {}, {}, 0, [], []
 
     def name(self, kind):
         """Of a new process."""
@@ -82,6 +82,20 @@ class Producing(Thread):
         self.is_fatal = False
         producer = Producer({**QUICK, **mode, "bootstrap.servers": shared.options["bootstrap"], "linger.ms": 5,
                              "message.max.bytes": 1_000_000, "batch.size": BATCH_BYTES})
+        try:
+            self.produce(producer, process)
+        except KafkaException as error:
+            self.end_of(process, error.args[0])
+        if self.is_fatal:
+            shared.recorder.write(process, "info", "crash", None)
+            return  # what it had not heard of stays unknown
+        deadline = time.monotonic() + FLUSH_SECONDS
+        while producer.flush(0.2) > 0:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(producer)} records were neither acknowledged nor given up")
+
+    def produce(self, producer, process):
+        shared = self.shared
         allowed, before = 0.0, time.monotonic()
         while not shared.stopping.is_set() and not self.is_fatal:
             producer.poll(0.005)
@@ -90,13 +104,12 @@ class Producing(Thread):
             while allowed >= 1 and not self.is_fatal:
                 allowed -= 1
                 self.send(producer, process)
-        if self.is_fatal:
-            producer.purge(in_queue=True, in_flight=True)
-            shared.recorder.write(process, "info", "crash", None)
-        deadline = time.monotonic() + FLUSH_SECONDS
-        while producer.flush(0.2) > 0:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(producer)} records were neither acknowledged nor given up")
+
+    def end_of(self, process, error):
+        """A producer that refuses to go on: no fault may bring it there."""
+        if not self.is_fatal:
+            self.is_fatal = True
+            self.shared.fatal.append(f"{process}: {error}")
 
     def send(self, producer, process):
         shared, options = self.shared, self.shared.options
@@ -113,7 +126,7 @@ class Producing(Thread):
         except BufferError:
             shared.recorder.write(process, "fail", "send", None, of=number, err="the queue is full")
         except KafkaException as error:
-            self.is_fatal = True
+            self.end_of(process, error.args[0])
             shared.recorder.write(process, "info", "send", None, of=number, err=str(error))
 
     def record(self, process, number, key, value, size, error, message):
@@ -123,7 +136,8 @@ class Producing(Thread):
             shared.acked[self.kind] = shared.acked.get(self.kind, 0) + 1
             shared.recorder.write(process, "ok", "send", [["send", key, [offset if offset is not None and offset >= 0 else None, value]]], of=number)
             return
-        self.is_fatal = self.is_fatal or error.fatal()
+        if error.fatal():
+            self.end_of(process, error)
         is_known = error.code() in NEVER_WRITTEN or (error.code() == KafkaError.MSG_SIZE_TOO_LARGE and size == shared.options["large"])
         counts = shared.failed if is_known else shared.unknown
         counts[error.name()] = counts.get(error.name(), 0) + 1
@@ -204,7 +218,7 @@ def ends_of(options):
 
 
 def tell(shared, **more):
-    line = {"acked": shared.acked, "failed": shared.failed, "unknown": shared.unknown, "polled": shared.polled, "problems": shared.problems, **more}
+    line = {"acked": shared.acked, "failed": shared.failed, "unknown": shared.unknown, "polled": shared.polled, "problems": shared.problems, "fatal": shared.fatal, **more}
     print(json.dumps(line), flush=True)
 
 

@@ -40,7 +40,7 @@ class Member(replicated.Member):
 
     @staticmethod
     def java(heap, *words):
-        return ["java", f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={reference.CACHE / 'log4j2.yaml'}", "-cp",
+        return ["java", f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", f"-Dlog4j2.configurationFile={reference.CACHE / 'log4j2.yaml'}", "-cp",
                 f"{reference.lib_folder()}/*", *map(str, words)]
 
     def command(self):

@@ -21,7 +21,6 @@ import time
 
 from waiting import stretched
 
-ROWS_AT_ONCE = 2
 GAP_SECONDS = (0.5, 3.0)
 TAKE_SECONDS = 120
 PAUSE_SECONDS = 0.02
@@ -76,7 +75,7 @@ class Row:
 
     def back(self, node):
         """A generator: the node serves again and is in sync."""
-        yield Until(lambda: self._is_ready(node), 30, f"node {node.id} to be ready")
+        yield Until(lambda: self._is_ready(node), self.world.ready_seconds, f"node {node.id} to be ready")
         if node.is_broker:
             yield Until(lambda: self._is_in_sync(node), 60, f"broker {node.id} to be in all ISRs")
 
@@ -135,7 +134,7 @@ class Nemesis:
                 self.check()
                 now = time.monotonic()
                 is_due = self.begun < len(self.rows) or now < ends_at
-                if is_due and now >= begins_at and len(self.running) < ROWS_AT_ONCE:
+                if is_due and now >= begins_at and len(self.running) < self.world.rows_at_once:
                     self.begin(self.rows[self.begun % len(self.rows)])
                     begins_at = now + self.random.uniform(*GAP_SECONDS)
                 for one in list(self.running):

@@ -107,6 +107,7 @@ class Run:
         started = time.monotonic()
         checker = Checker(operations).run()
         print(checker.report())
+        wrong += [f"fatal error of a producer: {text}" for text in self.clients.told["fatal"]]
         if checker.errors:
             wrong.append(f"history: {checker.errors}")
         self.world.note(f"history of {len(operations)} operations checked in {time.monotonic() - started:.1f} s")

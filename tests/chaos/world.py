@@ -113,7 +113,10 @@ class World:
         self.folder, self.target, self.seed = Path(folder), target, seed
         self.random = random.Random(f"{seed}/faults")
         self.busy, self.active, self.events, self.began = set(), [], [], time.monotonic()
-        self.monitor, self.session_seconds = None, SESSION_SECONDS if target == "moldau" else KAFKA_SESSION_SECONDS
+        is_ours = target == "moldau"
+        self.monitor, self.session_seconds = None, SESSION_SECONDS if is_ours else KAFKA_SESSION_SECONDS
+        # Kafka's nodes are slow to start, and each is a controller as well: with two of three down nothing would be left.
+        self.ready_seconds, self.rows_at_once = (30, 2) if is_ours else (150, 1)
 
     # ---- who ----
     def free(self, nodes):
