@@ -13,6 +13,7 @@
 #define BROKER_BROKER_H
 
 #include "broker/broker_options.h"
+#include "broker/meta/lost_brokers.h"
 #include "common/option.h"
 #include "common/seam/env.h"
 #include "common/seam/loop.h"
@@ -44,6 +45,7 @@ struct broker {
     struct checkpointer *checkpointer;       /* broker/replica/checkpointer.h */
     struct isr_proposer *isr_proposer;       /* broker/replica/isr_proposer.h */
     struct metadata_follow *metadata_follow; /* broker/meta/metadata_follow.h */
+    struct lost_brokers lost_brokers;        /* a hint for Metadata: broker/meta/lost_brokers.h */
     struct metric_registry *metrics;
     struct broker_private *priv; /* lifecycle, listeners: broker/broker_internal.h */
 };

@@ -81,6 +81,7 @@ enum err worker_new(const struct worker_config *config, struct worker **ret_work
     worker->broker = broker;
     worker->index = config->index;
     worker->loop = loop;
+    worker->lost_broker_waits.loop = loop;
     worker->stop_task.run = run_stop;
     worker->metrics = metric_set_new(broker->metrics, broker_metrics_table());
     make_connections(worker, config);

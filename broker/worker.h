@@ -13,6 +13,7 @@
 #ifndef BROKER_WORKER_H
 #define BROKER_WORKER_H
 
+#include "broker/meta/lost_brokers.h"
 #include "broker/net/memory_budget.h"
 #include "common/seam/loop.h"
 #include "common/uuid.h"
@@ -40,6 +41,7 @@ struct worker {
     struct stream_client *stream_client;        /* broker/stream/stream_client.h: streams from leaders */
     struct fetch_session_cache *fetch_sessions; /* broker/api/fetch_session.h: those whose home this worker is */
     struct producer_ids *producer_ids;          /* broker/api/producer_ids.h */
+    struct lost_broker_waits lost_broker_waits; /* answers on metadata that wait for new leaders */
     struct metric_set *metrics;                 /* rows of broker/broker_metrics.h */
     struct memory_queue memory;                 /* its place in the broker's memory budget */
     struct loop_task stop_task; /* the maker's, for loop_stop behind everything that was posted before */

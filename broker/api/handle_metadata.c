@@ -1,5 +1,6 @@
 /* Metadata: the brokers, the topics that were asked for, and where each partition is led. Topics that are missing are created
- * first when the client and auto.create.topics.enable want that; the answer then waits for them to be led here.
+ * first when the client and auto.create.topics.enable want that; the answer then waits for them to be led here. It also waits, for a moment, for
+ * new leaders of partitions whose broker was just lost (broker/meta/lost_brokers.h).
  *
  * Source: Metadata v0-v13 of Kafka 4.3; KIP-516 (topic ids), KIP-430 (authorised operations), KIP-101 (leader epochs). */
 #include "broker/api/authorise.h"
@@ -23,7 +24,10 @@ struct metadata_answer {
     const struct metadata_request *message;
     const struct image *image;
     struct metadata_response response;
-    size_t room_count; /* elements of response.topics */
+    size_t room_count;                      /* elements of response.topics */
+    const struct image_broker *lost_leader; /* one of those that the answer would name */
+    bool has_waited;
+    struct lost_broker_wait lost_wait;
 
     /* auto-creation */
     struct controller_request creation;
@@ -38,6 +42,12 @@ static bool metadata_wants_all(const struct metadata_answer *answer)
 {
     return answer->request->api_version < METADATA_VERSION_NULL_IS_ALL ? answer->message->topics_count == 0
                                                                        : answer->message->topics == NULL;
+}
+
+static bool metadata_is_lost(const struct metadata_answer *answer, const struct image_broker *broker)
+{
+    struct worker *worker = answer->request->worker;
+    return lost_brokers_contain(&worker->broker->lost_brokers, broker->epoch, loop_now_us(worker->loop));
 }
 
 static bool metadata_fill_brokers(struct metadata_answer *answer)
@@ -88,6 +98,10 @@ static bool metadata_fill_partition(struct metadata_answer *answer, const struct
     if (cluster_view_endpoint(answer->request, leader) == NULL) {
         told->leader_id = IMAGE_NO_LEADER;
         told->error_code = leader == NULL || leader->is_fenced ? ERROR_LEADER_NOT_AVAILABLE : ERROR_LISTENER_NOT_FOUND;
+    } else if (metadata_is_lost(answer, leader)) {
+        told->leader_id = IMAGE_NO_LEADER;
+        told->error_code = ERROR_LEADER_NOT_AVAILABLE;
+        answer->lost_leader = leader;
     }
     return true;
 }
@@ -210,11 +224,28 @@ static bool metadata_fill_topics(struct metadata_answer *answer)
     return true;
 }
 
+static void metadata_reply(struct metadata_answer *answer);
+
+static void metadata_on_lost_wait_done(struct lost_broker_wait *wait)
+{
+    metadata_reply(CONTAINER_OF(wait, struct metadata_answer, lost_wait));
+}
+
+static void metadata_wait_for_leaders(struct metadata_answer *answer)
+{
+    answer->has_waited = true;
+    answer->lost_wait.done = metadata_on_lost_wait_done;
+    answer->lost_wait.broker_id = answer->lost_leader->id;
+    answer->lost_wait.broker_epoch = answer->lost_leader->epoch;
+    lost_broker_wait_begin(&answer->request->worker->lost_broker_waits, &answer->lost_wait);
+}
+
 static void metadata_reply(struct metadata_answer *answer)
 {
     struct request *request = answer->request;
     struct metadata_response *response = &answer->response;
     answer->image = request->worker->image;
+    answer->missing_told = 0;
     codec_set_defaults(&metadata_response_codec, response);
     response->cluster_id = span_text(image_cluster_id(answer->image));
     response->controller_id = cluster_view_controller_id(request);
@@ -223,6 +254,10 @@ static void metadata_reply(struct metadata_answer *answer)
     }
     if (!metadata_fill_brokers(answer) || !metadata_fill_topics(answer)) {
         request_close_connection(request, "the answer on metadata needs more memory than one request may use");
+        return;
+    }
+    if (answer->lost_leader != NULL && !answer->has_waited) {
+        metadata_wait_for_leaders(answer);
         return;
     }
     request_reply(request, response);

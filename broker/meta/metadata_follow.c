@@ -65,6 +65,7 @@ static void metadata_deliver(struct loop_task *task)
     }
     partition_set_apply(worker->partitions, worker->image, delta);
     stream_client_metadata(worker->stream_client, worker->image, delta);
+    lost_broker_waits_metadata(&worker->lost_broker_waits, worker->image);
     metadata_change_unref(delivery->change);
     mem_free(delivery);
 }
