@@ -155,7 +155,8 @@ static enum err prepare(struct controller *controller, struct option_problem *re
     if (err != ERR_OK) {
         return err;
     }
-    err = runtime_loop_new(controller->env->runtime, "controller", &controller->loop);
+    /* A vote or an entry that waits behind the brokers' syncs, openings and reads would hold up everybody. */
+    err = runtime_loop_new_apart(controller->env->runtime, "controller", &controller->loop);
     if (err != ERR_OK) {
         (void)snprintf(ret_problem->text, sizeof(ret_problem->text), "can't start the controller's thread: %s",
                        err_text(err));

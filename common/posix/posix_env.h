@@ -3,7 +3,7 @@
  *
  * Shape:     making one ignores SIGPIPE for the process, raises the soft limit of open files to the hard one, and lets the C
  *            library keep freed memory for the next request.
- * Limits:    blocking pool: max(4, 2 * processors) threads; resolution of names: 2 threads; a share of the
+ * Limits:    blocking pool: max(4, 2 * processors) threads, 2 more for each loop apart; resolution of names: 2 threads; a share of the
  *            descriptors is kept for files (common/posix/posix_net.h).
  * Ownership: posix_env_free after the node, its loops, sockets and files are gone.
  * Threads:   made, and freed, by one thread; the members as the seam says.

@@ -3,16 +3,19 @@
 #include "common/check.h"
 #include "common/mem.h"
 #include "common/posix/posix_loop.h"
+#include "common/posix/posix_pool.h"
 #include "common/posix/posix_thread.h"
 
 #include <stdio.h>
 
 #define THREAD_NAME_BYTES 16 /* the kernel's limit, with the terminator */
+#define APART_THREADS 2u     /* one for what is synced, one for what computes or reads meanwhile */
 
 /* What the runtime knows of each loop, in a list. */
 struct loop_thread {
     struct loop_thread *next;
     struct loop *loop;
+    struct posix_pool *own_pool; /* NULL: the shared one */
     pthread_t thread;
     bool is_started;
     char name[THREAD_NAME_BYTES];
@@ -42,21 +45,33 @@ static struct loop_thread **runtime_find(struct posix_runtime *posix, struct loo
     return link;
 }
 
-static enum err runtime_make_loop(struct runtime *runtime, const char *name, struct loop **ret_loop)
+static enum err make_loop(struct posix_runtime *posix, const char *name, struct posix_pool *own_pool,
+                          struct loop **ret_loop)
 {
-    struct posix_runtime *posix = runtime_of(runtime);
     struct loop *loop = NULL;
-    enum err err = posix_loop_new(posix->clock, posix->pool, &loop);
+    enum err err = posix_loop_new(posix->clock, own_pool == NULL ? posix->pool : own_pool, &loop);
     if (err != ERR_OK) {
+        posix_pool_free(own_pool);
         return err;
     }
     struct loop_thread *thread = MEM_NEW(struct loop_thread);
     thread->loop = loop;
+    thread->own_pool = own_pool;
     (void)snprintf(thread->name, sizeof(thread->name), "%s", name);
     thread->next = posix->threads;
     posix->threads = thread;
     *ret_loop = loop;
     return ERR_OK;
+}
+
+static enum err runtime_make_loop(struct runtime *runtime, const char *name, struct loop **ret_loop)
+{
+    return make_loop(runtime_of(runtime), name, NULL, ret_loop);
+}
+
+static enum err runtime_make_loop_apart(struct runtime *runtime, const char *name, struct loop **ret_loop)
+{
+    return make_loop(runtime_of(runtime), name, posix_pool_new("pool-apart", APART_THREADS), ret_loop);
 }
 
 static void *runtime_thread(void *ctx)
@@ -91,8 +106,9 @@ static void runtime_free_loop(struct runtime *runtime, struct loop *loop)
     struct loop_thread *thread = *link;
     CHECK(!thread->is_started);
     *link = thread->next;
-    mem_free(thread);
     posix_loop_free(loop);
+    posix_pool_free(thread->own_pool);
+    mem_free(thread);
 }
 
 static unsigned runtime_count_cpus(struct runtime *runtime)
@@ -102,6 +118,7 @@ static unsigned runtime_count_cpus(struct runtime *runtime)
 
 static const struct runtime_ops posix_runtime_ops = {
     .loop_new = runtime_make_loop,
+    .loop_new_apart = runtime_make_loop_apart,
     .loop_start = runtime_start_loop,
     .loop_join = runtime_join_loop,
     .loop_free = runtime_free_loop,

@@ -116,6 +116,7 @@ struct runtime;
 
 struct runtime_ops {
     enum err (*loop_new)(struct runtime *runtime, const char *name, struct loop **ret_loop);
+    enum err (*loop_new_apart)(struct runtime *runtime, const char *name, struct loop **ret_loop); /* may be NULL */
     void (*loop_start)(struct runtime *runtime, struct loop *loop);
     void (*loop_join)(struct runtime *runtime, struct loop *loop);
     void (*loop_free)(struct runtime *runtime, struct loop *loop);
@@ -131,6 +132,13 @@ struct runtime {
 static inline enum err runtime_loop_new(struct runtime *runtime, const char *name, struct loop **ret_loop)
 {
     return runtime->ops->loop_new(runtime, name, ret_loop);
+}
+
+/* A loop whose jobs must not wait behind those of the others: it has pool threads of its own, where there are threads. */
+static inline enum err runtime_loop_new_apart(struct runtime *runtime, const char *name, struct loop **ret_loop)
+{
+    return runtime->ops->loop_new_apart == NULL ? runtime->ops->loop_new(runtime, name, ret_loop)
+                                                : runtime->ops->loop_new_apart(runtime, name, ret_loop);
 }
 
 /* Runs the loop in a thread of its own. Before it, the maker may arm timers, listen and post. */

@@ -323,6 +323,86 @@ static void job_test_run(unsigned stop_at)
     world_end(&test.world);
 }
 
+/* More jobs than the pool has threads, none of which ends before a job of the loop that has its own pool has. */
+struct apart_test {
+    struct world world;
+    struct loop *apart;
+    struct loop_task start_task;
+    struct loop_job apart_job;
+    struct loop_job stuck_jobs[JOBS];
+    pthread_mutex_t mutex;
+    pthread_cond_t has_ended;
+    bool is_ended;
+    unsigned done_count;
+};
+
+static struct apart_test *apart_test;
+
+static void stuck_work(struct loop_job *job)
+{
+    (void)job;
+    pthread_mutex_lock(&apart_test->mutex);
+    while (!apart_test->is_ended) {
+        pthread_cond_wait(&apart_test->has_ended, &apart_test->mutex);
+    }
+    pthread_mutex_unlock(&apart_test->mutex);
+}
+
+static void stuck_done(struct loop_job *job)
+{
+    (void)job;
+    if (++apart_test->done_count == JOBS) {
+        loop_stop(apart_test->world.loop);
+    }
+}
+
+static void apart_work(struct loop_job *job)
+{
+    (void)job;
+}
+
+static void apart_done(struct loop_job *job)
+{
+    (void)job;
+    pthread_mutex_lock(&apart_test->mutex);
+    apart_test->is_ended = true;
+    pthread_cond_broadcast(&apart_test->has_ended);
+    pthread_mutex_unlock(&apart_test->mutex);
+    loop_stop(apart_test->apart);
+}
+
+static void apart_start(struct loop_task *task)
+{
+    (void)task;
+    loop_submit(apart_test->apart, &apart_test->apart_job);
+}
+
+static void jobs_of_a_loop_apart_do_not_wait_for_others(void **state)
+{
+    (void)state;
+    static struct apart_test test;
+    test = (struct apart_test){.start_task.run = apart_start, .apart_job = {.work = apart_work, .done = apart_done}};
+    apart_test = &test;
+    assert_int_equal(pthread_mutex_init(&test.mutex, NULL), 0);
+    assert_int_equal(pthread_cond_init(&test.has_ended, NULL), 0);
+    world_start(&test.world);
+    for (unsigned i = 0; i < JOBS; i++) {
+        test.stuck_jobs[i] = (struct loop_job){.work = stuck_work, .done = stuck_done};
+        loop_submit(test.world.loop, &test.stuck_jobs[i]);
+    }
+    struct runtime *runtime = test.world.env->runtime;
+    assert_int_equal(runtime_loop_new_apart(runtime, "apart", &test.apart), ERR_OK);
+    runtime_loop_start(runtime, test.apart);
+    loop_post(test.apart, &test.start_task);
+    world_run(&test.world);
+    runtime_loop_join(runtime, test.apart);
+    runtime_loop_free(runtime, test.apart);
+    assert_int_equal(test.done_count, JOBS);
+    world_end(&test.world);
+    pthread_cond_destroy(&test.has_ended);
+    pthread_mutex_destroy(&test.mutex);
+}
+
 static void jobs_work_in_the_pool_and_end_on_their_loop(void **state)
 {
     (void)state;
@@ -383,6 +463,7 @@ int main(void)
         cmocka_unit_test(posts_of_several_threads_arrive_in_order),
         cmocka_unit_test(sleeping_loops_are_woken_each_time),
         cmocka_unit_test(jobs_work_in_the_pool_and_end_on_their_loop),
+        cmocka_unit_test(jobs_of_a_loop_apart_do_not_wait_for_others),
         cmocka_unit_test(stopped_loop_waits_for_its_jobs),
         cmocka_unit_test(loop_runs_until_a_condition),
     };
