@@ -406,9 +406,10 @@ static void test_answers(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_describe),        cmocka_unit_test(test_add),           cmocka_unit_test(test_remove),
-        cmocka_unit_test(test_remove_standby),
-        cmocka_unit_test(test_update_features), cmocka_unit_test(test_elect_leaders), cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_describe),        cmocka_unit_test(test_add),
+        cmocka_unit_test(test_remove),          cmocka_unit_test(test_remove_standby),
+        cmocka_unit_test(test_update_features), cmocka_unit_test(test_elect_leaders),
+        cmocka_unit_test(test_answers),
     };
     return cmocka_run_group_tests_name("admin_cluster", tests, NULL, NULL);
 }
