@@ -107,7 +107,7 @@ class Running:
             elif not value:
                 assert now < self.until, f"row {self.row.number}: waited {stretched(self.wait.seconds):.0f} s in vain for {self.wait.what}"
                 return True
-            self.value = value
+            self.value = value or None
         elif self.wait is not None and now < self.until:
             return True
         try:

@@ -251,6 +251,14 @@ class Planted(unittest.TestCase):
         story.final((9, 61), (10, 60))
         self.found(story, "nonmonotonic-send")
 
+    def test_the_order_of_a_producer_without_sequences_is_told(self):
+        story = Story()
+        story.line("p2", "ok", "open", {"acks": "all", "idempotent": False})
+        story.send("p2", 1, 2)
+        story.send("p2", 2, 1)
+        story.final((1, 2), (2, 1))
+        self.assertEqual(self.found(story).counts, {"allowed-nonmonotonic-send": 1})
+
     def test_pipelined_sends_are_ordered_by_their_beginning(self):
         story = clean()
         one, two = story.begin("p7", "send", [["send", "t/0", 60]]), story.begin("p7", "send", [["send", "t/0", 61]])
