@@ -375,13 +375,15 @@ static void on_accepted_frame(void *ctx, const struct rpc_frame *frame)
         }
     } else if (frame->type == LINKS_FRAME_HASH && is_member(accepted)) {
         on_hash(links, accepted->raft_id, frame->header);
+    } else if (rpc_link_queued_bytes(accepted->link) >= LINKS_ANSWERS_BYTES_MAX) {
+        return; /* it asks, and takes no answers */
     } else if (frame->type == LINKS_FRAME_PROBE) {
         struct bytebuf header;
         bytebuf_init(&header, RPC_HEADER_BYTES_MAX);
         controller_form_describe(links->controller, accepted->directory_id, accepted->node_id, &header);
         rpc_link_send(accepted->link, LINKS_FRAME_STATE, bytebuf_span(&header), NULL, 0);
         bytebuf_done(&header);
-    } else if (frame->type == LINKS_FRAME_PING && rpc_link_queued_bytes(accepted->link) < LINKS_PONG_QUEUED_BYTES_MAX) {
+    } else if (frame->type == LINKS_FRAME_PING) {
         rpc_link_send(accepted->link, LINKS_FRAME_PONG, SPAN_NULL, NULL, 0);
     }
 }

@@ -31,7 +31,7 @@
 #define LINKS_PING_US 500000u
 #define LINKS_UNHEARD_MAX 4u
 #define LINKS_ACCEPTED_UNHEARD_MAX 10u
-#define LINKS_PONG_QUEUED_BYTES_MAX 65536u /* who takes nothing is not answered */
+#define LINKS_ANSWERS_BYTES_MAX (1u << 20) /* queued: no more questions are answered */
 
 enum links_frame_type {
     LINKS_FRAME_RAFT = 1,
