@@ -78,6 +78,9 @@ static void metadata_on_publish(void *ctx, const struct image *image, const stru
     if (image_offset(image) < follow->least_offset) {
         return; /* a controller that lags; the next change is made from what was shown last, and so holds this one */
     }
+    if (!metadata_is_for_process(image, broker->options->node_id, follow->least_offset)) {
+        return; /* the next heartbeat says so to the registration, which ends the node */
+    }
     struct metadata_change *change = MEM_NEW(struct metadata_change);
     atomic_init(&change->reference_count, broker->worker_count);
     change->delta = image_delta_new(follow->image, image);

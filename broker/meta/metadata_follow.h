@@ -13,9 +13,9 @@
 #define BROKER_META_METADATA_FOLLOW_H
 
 #include "common/seam/loop.h"
+#include "controller/image.h"
 
 struct broker;
-struct image;
 struct metadata_follow;
 struct worker;
 
@@ -33,6 +33,13 @@ struct metadata_follow *metadata_follow_new(struct broker *broker);
 /* Subscribes. The workers' loops run. Metadata from before `least_offset`, the registration of this process, is not shown to them: in it the
  * process before may still lead, and this one would go on in an epoch that is not its own (correctness.md 5). */
 void metadata_follow_start(struct metadata_follow *follow, int64_t least_offset);
+/* False: another process has registered under this node's id since, or the broker was unregistered. Whoever leads as `node_id` in such
+ * metadata is the other one: there is one leader in an epoch (R7), and this process would be a second. It is not shown to the workers. */
+static inline bool metadata_is_for_process(const struct image *image, int32_t node_id, int64_t broker_epoch)
+{
+    const struct image_broker *self = image_find_broker(image, node_id);
+    return self != NULL && self->epoch == broker_epoch;
+}
 /* Unsubscribes; `done` runs on home. Whoever still waits, or waits later, is released: what was answered has happened, only this node
  * will not show it any more. Harmless when it was never started. */
 void metadata_follow_stop(struct metadata_follow *follow, void (*done)(void *ctx), void *ctx);
