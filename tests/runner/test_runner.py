@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import main
 import shell
 from counts import Counts, from_junit, from_meson_log, from_unittest, judge_skips
-from suites import SUITES, Suite
+from suites import FUZZ_PARALLEL, FUZZ_SECONDS, ROOT, SUITES, Suite
 
 
 def meson_log(folder, *tests):
@@ -89,6 +89,12 @@ class RunTest(unittest.TestCase):
 
     def test_the_budgets_fit_into_half_an_hour(self):
         self.assertLessEqual(sum(suite.budget_s for suite in SUITES), main.RUN_SECONDS_MAX)
+
+    def test_the_fuzz_targets_fit_into_their_suite(self):
+        targets = len(list((ROOT / "tests/fuzz").glob("fuzz_*.c")))
+        budget_s = next(suite.budget_s for suite in SUITES if suite.name == "fuzz")
+        self.assertGreater(targets, 0)
+        self.assertLessEqual(-(-targets // FUZZ_PARALLEL) * (FUZZ_SECONDS + 3), budget_s - 30)  # loading corpora; the build
 
 
 if __name__ == "__main__":
