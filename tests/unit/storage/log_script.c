@@ -206,9 +206,10 @@ static void drop_above(struct log_script *script, int64_t offset)
     if (script->high_watermark > script->end_offset) {
         script->high_watermark = script->end_offset;
     }
-    if (script->stated_offset > script->end_offset) {
-        script->stated_offset = script->end_offset;
+    if (script->checkpoint_offset > script->end_offset) {
+        script->checkpoint_offset = script->end_offset;
     }
+    script->stated_offset = script->checkpoint_offset;
 }
 
 static enum err step_truncate(struct log_script *script)
@@ -303,9 +304,9 @@ static enum err step_checkpoint(struct log_script *script)
     log_checkpoint_add(checkpoint, HARNESS_TOPIC, 0, &row);
     enum err err = log_checkpoint_write(checkpoint);
     log_checkpoint_free(checkpoint);
-    if (err == ERR_OK && harness->settings.durability == DURABILITY_SYNCED &&
-        row.high_watermark > script->stated_offset) {
-        script->stated_offset = row.high_watermark;
+    if (err == ERR_OK && harness->settings.durability == DURABILITY_SYNCED) {
+        script->checkpoint_offset = row.high_watermark;
+        script->stated_offset = row.high_watermark > script->stated_offset ? row.high_watermark : script->stated_offset;
     }
     return err;
 }
@@ -329,7 +330,11 @@ static enum err step_reopen(struct log_script *script)
     EXPECT(script, partition_log_end_offset(harness->log) == end_offset);
     EXPECT(script, partition_log_start_offset(harness->log) == script->start_offset);
     script->high_watermark = partition_log_high_watermark(harness->log);
-    script->stated_offset = is_orderly ? end_offset : script->stated_offset;
+    if (is_orderly) {
+        bool is_synced = harness->settings.durability == DURABILITY_SYNCED;
+        script->stated_offset = end_offset;
+        script->checkpoint_offset = is_synced ? script->high_watermark : script->checkpoint_offset;
+    }
     note_synced(script);
     reload_producers(script);
     return step_epoch(script);

@@ -42,6 +42,8 @@ struct log_script {
     bool is_follower; /* set it before log_script_begin: batches come stamped by a leader, several at a time */
     /* Below it the directory says itself that everything was on disk: damage there must be told, never cut. */
     int64_t stated_offset;
+    int64_t
+        checkpoint_offset; /* as far as the checkpoint files say it; truncation makes the log's own marks say less */
     /* An operation that may or may not have happened when the disk crashed. */
     int64_t append_offset;     /* an append there was under way; INT64_MAX: none */
     int64_t least_end_offset;  /* a truncation to it was under way; INT64_MAX: none */

@@ -106,8 +106,95 @@ static void damaged_side_files_change_nothing(void **state)
     }
 }
 
+/* ---- one log, by hand ---- */
+
+static void start_by_hand(struct fs_sim *sim, struct harness *harness)
+{
+    harness_init(harness, sim, NULL, HARNESS_DIR);
+    harness->settings.index_interval_bytes = 100;
+    assert_int_equal(harness_start(harness), ERR_OK);
+    assert_int_equal(harness_create(harness), ERR_OK);
+    assert_int_equal(harness_begin_epoch(harness, 1), ERR_OK);
+}
+
+static void append_by_hand(struct harness *harness, unsigned batch_count)
+{
+    for (unsigned i = 0; i < batch_count; i++) {
+        harness->clock.wall_ms += 1000;
+        assert_int_equal(harness_append_plain(harness, 1, 1, i), ERR_OK);
+    }
+    harness_pump(harness);
+}
+
+/* Damage below the place where recovery begins to read is no torn tail: what follows that place is whole, synced and acknowledged. */
+static void damage_below_the_recovery_point_cuts_nothing_behind_it(void **state)
+{
+    struct fs_sim *sim = fs_sim_new(NULL);
+    struct harness harness;
+    struct fs_stat before;
+    struct fs_stat after;
+    const char *path = PARTITION_PATH "/00000000000000000000.log";
+    (void)state;
+    start_by_hand(sim, &harness);
+    append_by_hand(&harness, 3);
+    assert_int_equal(harness_stop(&harness, true), ERR_OK);
+    assert_int_equal(harness_start(&harness), ERR_OK);
+    assert_int_equal(harness_open(&harness), ERR_OK);
+    assert_int_equal(harness_begin_epoch(&harness, 1), ERR_OK);
+    append_by_hand(&harness, 2);
+    harness_crash(&harness, FS_SIM_CRASH_LOSE, 1);
+    assert_int_equal(fs_sim_flip_bit(sim, path, 9, 0), ERR_OK); /* of the first batch's length */
+    assert_int_equal(fs_stat(harness.fs, path, &before), ERR_OK);
+    assert_int_equal(harness_start(&harness), ERR_OK);
+    assert_int_equal(harness_open(&harness), ERR_CORRUPT);
+    assert_non_null(strstr(harness.problem.text, "Nothing was cut"));
+    assert_int_equal(fs_stat(harness.fs, path, &after), ERR_OK);
+    assert_int_equal(before.bytes, after.bytes);
+    harness_done(&harness);
+    fs_sim_free(sim);
+}
+
+/* Whatever bit of a time index is wrong, a search by time leads to the first record of that time. */
+static void damaged_time_index_misleads_nobody(void **state)
+{
+    struct fs_sim *whole = fs_sim_new(NULL);
+    struct harness harness;
+    struct fs_stat stat;
+    const char *path = PARTITION_PATH "/00000000000000000000.timeindex";
+    (void)state;
+    start_by_hand(whole, &harness);
+    append_by_hand(&harness, 12);
+    assert_int_equal(harness_stop(&harness, true), ERR_OK);
+    assert_int_equal(fs_stat(harness.fs, path, &stat), ERR_OK);
+    assert_true(stat.bytes >= 36);
+    for (uint64_t bit = 0; bit < stat.bytes * 8; bit++) {
+        struct fs_sim *sim = fs_sim_clone(whole);
+        assert_int_equal(fs_sim_flip_bit(sim, path, bit / 8, (unsigned)(bit % 8)), ERR_OK);
+        struct harness damaged;
+        harness_init(&damaged, sim, NULL, HARNESS_DIR);
+        assert_int_equal(harness_start(&damaged), ERR_OK);
+        assert_int_equal(harness_open(&damaged), ERR_OK);
+        for (int64_t offset = 0; offset < 12; offset++) {
+            struct log_time_query query;
+            int64_t timestamp_ms = HARNESS_START_MS + (offset + 1) * 1000;
+            assert_int_equal(log_time_plan(damaged.log, LOG_TIME_AT_OR_AFTER, timestamp_ms, 12, &query), ERR_OK);
+            assert_int_equal(log_time_run(&query), ERR_OK);
+            assert_int_equal(query.offset, offset);
+            log_time_done(&query);
+        }
+        harness_done(&damaged);
+        fs_sim_free(sim);
+    }
+    harness_done(&harness);
+    fs_sim_free(whole);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(damaged_side_files_change_nothing)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(damaged_side_files_change_nothing),
+        cmocka_unit_test(damage_below_the_recovery_point_cuts_nothing_behind_it),
+        cmocka_unit_test(damaged_time_index_misleads_nobody),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
