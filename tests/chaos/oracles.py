@@ -178,10 +178,14 @@ class Quiet:
         return found
 
     def worse(self):
-        found = []
-        for node_id, now in self.measure().items():
+        found, measured = [], self.measure()
+        # Whoever is the active controller, or leads more, has more of the links: they are counted of all together.
+        was, now = (sum(one["sockets"] for one in side.values()) for side in (self.before, measured))
+        if now > was * 1.1 + SLACK["sockets"]:
+            found.append(f"{was} sockets became {now}")
+        for node_id, now in measured.items():
             was = self.before[node_id]
-            more = [name for name in now if now[name] > was[name] * 1.1 + SLACK[name]]
+            more = [name for name in ("memory", "files", "threads") if now[name] > was[name] * 1.1 + SLACK[name]]
             if more:
                 found.append(f"node {node_id}, {' and '.join(more)}: {told(was)} became {told(now)}, with {dict(self.kinds(self.cluster[node_id]))}")
         return found

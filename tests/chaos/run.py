@@ -151,12 +151,15 @@ def run_one(options):
     if unable:
         sys.exit(f"rows {unable} are not for {options.target}")
     print(f"chaos: {repeat(options)}", flush=True)
-    started, wrong, run = time.monotonic(), ["interrupted"], Run(options, rows)
+    started, wrong, run = time.monotonic(), [], Run(options, rows)
     try:
         run.start()
         run.faults()
         run.heal()
         wrong = run.judge()
+    except KeyboardInterrupt:
+        print("chaos: interrupted", flush=True)
+        return 130
     except Exception as error:
         wrong = ["".join(traceback.format_exception(error)) if not isinstance(error, AssertionError) else str(error)]
     finally:
@@ -202,7 +205,8 @@ def main():
         return 0
     if os.geteuid() != 0:
         sys.exit("chaos makes network namespaces: it needs root")
-    signal.signal(signal.SIGTERM, interrupted)
+    for number in (signal.SIGTERM, signal.SIGINT):  # also where whoever started us had them ignored
+        signal.signal(number, interrupted)
     is_given = options.seed is not None
     options.seed = options.seed if is_given else random.SystemRandom().randrange(1 << 31)
     options.seconds = options.seconds or (CI_SECONDS if options.ci else 60)

@@ -186,6 +186,8 @@ class Oracles(unittest.TestCase):
             process.stdin.flush()
             self.assertEqual(process.stdout.readline(), "more\n")
             self.assertIn("files", quiet.worse()[0])
+            quiet.before[1].update(files=100, sockets=-100)
+            self.assertIn("sockets", quiet.worse()[0])
         finally:
             process.kill()
             process.communicate()
