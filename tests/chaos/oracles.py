@@ -15,7 +15,7 @@ from cluster import memory_bytes, program
 from kafka_wire import Closed, Connection
 from leader_watch import Watch
 from waiting import stretched, wait_until
-from wire_calls import ask_end, ask_metadata
+from wire_calls import Cursor, ask_end, ask_metadata
 from world import PARTITIONS, TOPIC
 
 SAMPLE_SECONDS = 0.1
@@ -25,11 +25,52 @@ KNOWN_LATE_SECONDS = 1.0
 SLACK = {"memory": 8 << 20, "sockets": 4, "files": 2 * PARTITIONS + 2, "threads": 1}
 
 
+DESCRIBE_TOPIC_PARTITIONS = 75
+
+
+def ask_partitions(connection):
+    """DescribeTopicPartitions (v0): [(partition, leader, replicas, ISR, ELR)]"""
+    name = TOPIC.encode()
+    body = b"\2" + bytes([len(name) + 1]) + name + b"\0" + (1000).to_bytes(4, "big") + b"\xff\0"
+    connection.send_frame(connection.header(DESCRIBE_TOPIC_PARTITIONS, 0, True) + body)
+    answer = Cursor(connection.receive_frame(), at=5)  # behind the header's tags
+
+    def ids():
+        return [answer.take("i") for _ in range(answer.uvarint() - 1)]
+    answer.take("i")  # throttle
+    found = []
+    for _ in range(answer.uvarint() - 1):
+        error = answer.take("h")
+        answer.compact_text()
+        answer.take("16sb")
+        for _ in range(answer.uvarint() - 1):
+            _error, index, leader, _epoch = answer.take("hiii")
+            replicas, isr, elr, _last, _offline = ids(), ids(), ids(), ids(), ids()
+            answer.uvarint()
+            found.append((index, leader, replicas, isr, elr))
+        answer.take("i")
+        answer.uvarint()
+        assert error == 0 or not found, f"error {error} beside partitions"
+    return found
+
+
+def broken_rules(partitions):
+    """What no committed metadata may say (testing.md 6, oracle 5)."""
+    for index, leader, replicas, isr, elr in partitions:
+        rules = {"the leader is not in the ISR": leader >= 0 and leader not in isr, "the ISR has others than replicas": not set(isr) <= set(replicas),
+                 "the ELR has others than replicas": not set(elr) <= set(replicas), "the ELR has members of the ISR": bool(set(elr) & set(isr))}
+        for text, is_broken in rules.items():
+            if is_broken:
+                yield f"partition {index}: {text}: leader {leader}, replicas {replicas}, ISR {isr}, ELR {elr}"
+
+
 class Monitor:
-    """Asks the leader of each partition for its high watermark, ten times a second; leaders and ISRs are written down by leader_watch."""
+    """Asks the leader of each partition for its high watermark, ten times a second, and every broker for what must hold in any metadata; leaders and ISRs are
+    written down by leader_watch."""
 
     def __init__(self, cluster):
         self.cluster, self.samples, self.is_over = cluster, collections.defaultdict(list), threading.Event()
+        self.broken, self.rules_asked, self.elr_seen = [], 0, 0
         self.watch = Watch(TOPIC, cluster.addresses, 50)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -56,8 +97,12 @@ class Monitor:
                         if error == 0:
                             answers.append((index, one.epoch, began, time.monotonic(), end))
                 after = ask_metadata(connection, [TOPIC]).topics.get(TOPIC, {})
+                partitions = ask_partitions(connection)
         except (OSError, Closed, AssertionError):
             return False
+        self.broken += list(broken_rules(partitions))
+        self.rules_asked += 1
+        self.elr_seen += sum(bool(elr) for *_, elr in partitions)
         for index, epoch, began, ended, end in answers:
             if index in after and (after[index].leader, after[index].epoch) == (node.id, epoch):
                 self.samples[index].append((epoch, began, ended, end))
@@ -92,6 +137,8 @@ class Monitor:
     def check(self, operations):
         """R7, and no high watermark that goes back, or lies below what somebody has read. Returns how many samples there were."""
         self.watch.check_epochs()
+        assert not self.broken, f"{len(self.broken)} times metadata that must not be: {self.broken[:3]}"
+        assert self.rules_asked > 0, "no broker was asked for its metadata"
         known = collections.defaultdict(list)  # partition -> (moment, epoch) at which an epoch was first seen
         for (partition, epoch), moment in self._first_seen().items():
             known[partition].append((moment, epoch))
@@ -107,7 +154,7 @@ class Monitor:
                     continue
                 index = bisect.bisect_left(times, began) - 1
                 assert index < 0 or ends[index] <= end, f"partition {partition}, epoch {epoch}: the high watermark is {end}, but {ends[index]} records were read before"
-        return sum(map(len, self.samples.values()))
+        return f"{sum(map(len, self.samples.values()))} ({self.rules_asked} times metadata, {self.elr_seen} times a partition with an ELR)"
 
     def _first_seen(self):
         first = {}

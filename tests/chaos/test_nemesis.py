@@ -148,6 +148,7 @@ class Oracles(unittest.TestCase):
         lines = [{"t": moment, "at": 1, "partitions": {0: (leader, epoch, (1, 2, 3))}} for moment, epoch, leader in first_seen]
         watch = object.__new__(Watch)
         watch.lines = lines
+        monitor.broken, monitor.rules_asked, monitor.elr_seen = [], 1, 0
         monitor.watch, monitor.samples = watch, collections.defaultdict(list, {0: samples})
         return monitor
 
@@ -157,7 +158,7 @@ class Oracles(unittest.TestCase):
         return history.operations(lines)
 
     def test_samples_that_only_grow_are_right(self):
-        self.assertEqual(self.monitor([(0, 1.0, 1.1, 5), (0, 2.0, 2.1, 9)], [(0.5, 0, 1)]).check(self.polled(9, 2)), 2)
+        self.assertTrue(self.monitor([(0, 1.0, 1.1, 5), (0, 2.0, 2.1, 9)], [(0.5, 0, 1)]).check(self.polled(9, 2)).startswith("2 "))
 
     def test_a_high_watermark_that_goes_back(self):
         with self.assertRaisesRegex(AssertionError, "from 9 back to 5"):
@@ -169,6 +170,18 @@ class Oracles(unittest.TestCase):
             monitor.check(self.polled(9, 2))
         # One that does not know yet that another leads may lag.
         self.monitor([(0, 3.0, 3.1, 5)], [(0.5, 0, 1), (3.5, 1, 2)]).check(self.polled(9, 2))
+
+    def test_metadata_that_must_not_be(self):
+        self.assertEqual(list(oracles.broken_rules([(0, 1, [1, 2, 3], [1, 2], [3]), (1, -1, [1, 2, 3], [], [3])])), [])
+        for wrong, text in (((0, 3, [1, 2, 3], [1, 2], []), "leader is not"), ((0, 1, [1, 2], [1, 3], []), "ISR has others"),
+                            ((0, 1, [1, 2], [1], [3]), "ELR has others"), ((0, 1, [1, 2], [1, 2], [2]), "ELR has members")):
+            found = list(oracles.broken_rules([wrong]))
+            self.assertEqual(len(found), 1, found)
+            self.assertIn(text, found[0])
+        monitor = self.monitor([], [])
+        monitor.broken.append("something")
+        with self.assertRaisesRegex(AssertionError, "must not be"):
+            monitor.check([])
 
     def test_two_leaders_of_one_epoch(self):
         with self.assertRaisesRegex(AssertionError, "several leaders in one epoch"):
