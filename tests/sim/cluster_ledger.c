@@ -113,6 +113,36 @@ static void check_holders(struct cluster_ledger *ledger, unsigned index, unsigne
     }
 }
 
+/* Who comes into an ISR, or is elected from the ELR, holds at that moment what was shown as committed: if all others died now, it
+ * would lead (traps 3 and 4). Later is too late to look: it catches up within milliseconds. */
+static void check_joins(struct cluster_ledger *ledger)
+{
+    if (ledger->meta_offset == ledger->meta->offset) {
+        return;
+    }
+    ledger->meta_offset = ledger->meta->offset;
+    for (unsigned index = 0; index < ledger->plan->partition_count; index++) {
+        struct ledger_partition *partition = &ledger->partitions[index];
+        const struct meta_partition *known = &ledger->meta->partitions[index];
+        uint32_t joined = known->isr & ~partition->isr;
+        partition->isr = known->isr;
+        bool is_only_replica = (known->replicas & (known->replicas - 1)) == 0; /* nobody could know more */
+        for (unsigned node = 0; node < ledger->plan->broker_count && !is_only_replica; node++) {
+            const struct ledger_replica *replica = &ledger->replicas[node][index];
+            if ((joined & (1u << node)) == 0 || !replica->is_seen) {
+                continue;
+            }
+            ledger->counts.joins++;
+            if (replica->log_end < partition->exposed_end) {
+                cluster_verdict_violation(ledger->verdict,
+                                          "R1: partition %u: %s comes into the ISR with a log that ends at %" PRId64
+                                          ", below the high watermark %" PRId64,
+                                          index, node_name(ledger, node), replica->log_end, partition->exposed_end);
+            }
+        }
+    }
+}
+
 /* A leader's high watermark has moved: not beyond where a later epoch began. */
 static void exposes(struct cluster_ledger *ledger, unsigned index, unsigned node, const struct partition *seen)
 {
@@ -232,6 +262,7 @@ static unsigned index_of(const struct cluster_ledger *ledger, const struct parti
 void cluster_ledger_observe(struct cluster_ledger *ledger, unsigned node, uint64_t start_count,
                             const struct broker *broker, const struct fs_sim *disk)
 {
+    check_joins(ledger);
     for (unsigned i = 0; i < broker->worker_count && broker->workers != NULL; i++) {
         const struct worker *worker = broker->workers[i];
         if (worker == NULL || worker->partitions == NULL) {

@@ -55,6 +55,7 @@ struct ledger_partition {
     struct ledger_epoch *epochs; /* ascending */
     size_t epoch_count;
     int64_t exposed_end; /* the highest watermark that a leader has shown */
+    uint32_t isr;        /* when it was looked at last */
     struct ledger_batch *batches;
     size_t batch_count;
     size_t batch_capacity;
@@ -64,6 +65,7 @@ struct ledger_counts {
     uint64_t leaderships; /* leader epochs that began */
     uint64_t truncations; /* of logs that were open */
     uint64_t compared_batches;
+    uint64_t joins; /* of replicas that ran when they came into an ISR */
 };
 
 struct cluster_ledger {
@@ -72,6 +74,7 @@ struct cluster_ledger {
     struct cluster_verdict *verdict;
     struct ledger_partition partitions[CLUSTER_PARTITIONS_MAX];
     struct ledger_replica replicas[CLUSTER_NODES_MAX][CLUSTER_PARTITIONS_MAX];
+    int64_t meta_offset; /* up to which ISRs were looked at */
     struct ledger_counts counts;
 };
 

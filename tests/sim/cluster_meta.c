@@ -14,6 +14,7 @@ void cluster_meta_init(struct cluster_meta *meta, const struct cluster_plan *pla
 void cluster_meta_done(struct cluster_meta *meta)
 {
     plain_free(meta->hashes);
+    plain_free(meta->term_leaders);
 }
 
 void cluster_meta_forget(struct cluster_meta *meta, unsigned node)
@@ -206,6 +207,23 @@ static void observe_image(struct cluster_meta *meta, unsigned node, struct meta_
     }
 }
 
+/* One active controller per term: who forgets its vote may vote twice (correctness.md 6). */
+static void take_term(struct cluster_meta *meta, unsigned node, size_t term)
+{
+    if (term >= meta->term_capacity) {
+        size_t capacity = (term + 1) * 2;
+        meta->term_leaders = (uint8_t *)plain_grow(meta->term_leaders, capacity, 1);
+        memset(meta->term_leaders + meta->term_capacity, 0, capacity - meta->term_capacity);
+        meta->term_capacity = capacity;
+    }
+    uint8_t known = meta->term_leaders[term];
+    if (known != 0 && known != node + 1) {
+        cluster_verdict_violation(meta->verdict, "R8: term %zu is led by %s, and was led by %s", term,
+                                  meta->plan->nodes[node].name, meta->plan->nodes[known - 1].name);
+    }
+    meta->term_leaders[term] = (uint8_t)(node + 1);
+}
+
 /* A snapshot beyond what this process had applied came from somebody else. */
 static void observe_quorum(struct cluster_meta *meta, unsigned node, const struct quorum *quorum)
 {
@@ -223,6 +241,9 @@ void cluster_meta_observe(struct cluster_meta *meta, unsigned node, const struct
     }
     if (broker->controller != NULL) {
         observe_image(meta, node, &meta->views[node][0], broker->controller->image);
+        if (broker->controller->is_active) {
+            take_term(meta, node, (size_t)broker->controller->active_term);
+        }
     }
     if (broker->metadata_follow != NULL) {
         observe_image(meta, node, &meta->views[node][1], metadata_follow_image(broker->metadata_follow));

@@ -56,7 +56,9 @@ struct cluster_meta {
     size_t hash_capacity;
     struct meta_view views[CLUSTER_NODES_MAX][2];
     uint64_t applied_index[CLUSTER_NODES_MAX]; /* of the controllers' quorums */
-    int64_t offset;                            /* of the mirror */
+    uint8_t *term_leaders;                     /* by term: 1 + the node that led in it; 0: nobody was seen to */
+    size_t term_capacity;
+    int64_t offset; /* of the mirror */
     int64_t controller_epoch;
     int32_t active_node; /* index of the active controller in the plan; -1: none known */
     int64_t broker_epochs[CLUSTER_NODES_MAX];

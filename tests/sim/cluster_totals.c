@@ -24,6 +24,7 @@ void cluster_totals_add(struct cluster_totals *totals, const struct cluster_worl
     totals->truncations += cluster->ledger.counts.truncations;
     totals->isr_shrinks += cluster->meta.counts.isr_shrinks;
     totals->isr_expansions += cluster->meta.counts.isr_expansions;
+    totals->isr_joins += cluster->ledger.counts.joins;
     totals->elr_elections += cluster->meta.counts.elr_elections;
     totals->unclean_restarts += cluster->counts.unclean_boots;
     totals->snapshot_installs += cluster->meta.counts.snapshot_installs;

@@ -26,6 +26,7 @@
     X(truncations, 100)                                                                                                \
     X(isr_shrinks, 1000)                                                                                               \
     X(isr_expansions, 1000)                                                                                            \
+    X(isr_joins, 1000)                                                                                                 \
     X(elr_elections, 100)                                                                                              \
     X(unclean_restarts, 50)                                                                                            \
     X(snapshot_installs, 10)                                                                                           \
