@@ -5,8 +5,8 @@
     tests/chaos/run --all                 every row alone, then as many pairs, drawn by the seed
     tests/chaos/run --list                the rows
 
-Rows that are given together overlap. A run that fails keeps its history and the nodes' directories and prints where, and how to repeat it. MOLDAU_BIN names
-the program (default build/moldau).
+Rows that are given together overlap. A run that fails (or one with --keep) keeps its history and the nodes' directories and prints where, and how to repeat it.
+MOLDAU_BIN names the program (default build/moldau).
 """
 import argparse
 import importlib
@@ -163,7 +163,7 @@ def run_one(options):
     except Exception as error:
         wrong = ["".join(traceback.format_exception(error)) if not isinstance(error, AssertionError) else str(error)]
     finally:
-        run.end(not wrong)
+        run.end(not wrong and not options.keep)
     for text in wrong:
         print(f"WRONG {text}")
     print(f"chaos: {'FAILED' if wrong else 'ok'} rows {options.rows} seed {options.seed} in {time.monotonic() - started:.0f} s"
@@ -196,7 +196,7 @@ def main():
     parser.add_argument("--durability", choices=("synced", "cached"), default="synced")
     parser.add_argument("--target", choices=("moldau", "kafka"), default="moldau")
     parser.add_argument("--rate", type=int, default=80, help="records a second of each of three producers")
-    for flag in ("--all", "--ci", "--list"):
+    for flag in ("--all", "--ci", "--list", "--keep"):
         parser.add_argument(flag, action="store_true")
     options = parser.parse_args()
     known = {number: row for number, row in all_rows().items() if options.target in row.targets}
