@@ -328,6 +328,14 @@ static enum err write_first_entry(struct fs *fs, const char *directory, struct s
     if (err == ERR_OK) {
         err = file_sync(file);
     }
+    /* Its synced mark, as behind every append: damage to this entry must never be taken for a torn tail and cut. */
+    struct quorum_log formed = {.active = file};
+    if (err == ERR_OK) {
+        err = quorum_mark_write(&formed, 1);
+    }
+    if (err == ERR_OK) {
+        err = file_sync(file);
+    }
     mem_free(entry);
     file_unref(file);
     return err;

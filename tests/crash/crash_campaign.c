@@ -211,7 +211,7 @@ static void collect(void *ctx, const char *name)
     }
 }
 
-static void try_flip(struct campaign *campaign, const struct fs_sim *whole, const char *path)
+static void try_flip(struct campaign *campaign, struct fs_sim *whole, const char *path)
 {
     struct fs_sim *sim = fs_sim_clone(whole);
     struct fs_stat stat;

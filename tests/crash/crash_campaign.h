@@ -53,7 +53,7 @@ struct crash_workload {
     /* Begins to open it; the disk crashes meanwhile. */
     void (*stumble)(const void *run, struct fs_sim *sim);
     /* `whole` is what a killed process left; `sim` is the same with the flip. */
-    enum crash_end (*check_flip)(const void *run, const struct fs_sim *whole, struct fs_sim *sim,
+    enum crash_end (*check_flip)(const void *run, struct fs_sim *whole, struct fs_sim *sim,
                                  const struct crash_flip *flip);
 };
 

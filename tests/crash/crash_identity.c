@@ -286,7 +286,7 @@ static void stumble_identity(const void *run, struct fs_sim *sim)
 }
 
 /* A damaged identity is refused with a sentence; a damaged clean mark is none; a damaged topic id makes a stray. Never another one. */
-static enum crash_end check_identity_flip(const void *run, const struct fs_sim *whole, struct fs_sim *sim,
+static enum crash_end check_identity_flip(const void *run, struct fs_sim *whole, struct fs_sim *sim,
                                           const struct crash_flip *flip)
 {
     const struct identity_run *identity_run = (const struct identity_run *)run;

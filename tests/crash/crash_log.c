@@ -1,5 +1,4 @@
-/* One partition's log, led and followed: appends, rolls, truncations, deletions, epochs, producers, checkpoints, stops and starts, as
- * tests/unit/storage/log_script.h draws them, whose model also says what a crash may have left. */
+/* One partition's log, led and followed, as tests/unit/storage/log_script.h draws it, whose model also says what a crash may have left. */
 #include "broker/storage/log_marks.h"
 #include "broker/storage/log_state.h"
 #include "common/mem.h"
@@ -370,8 +369,32 @@ static unsigned check_readers(const struct flip_base *base, struct partition_log
     return told;
 }
 
-static enum crash_end check_segment_flip(const struct log_run *run, const struct flip_base *base,
-                                         const struct fs_sim *whole, struct fs_sim *sim, const struct crash_flip *flip)
+static bool ends_with(const char *path, const char *suffix)
+{
+    size_t bytes = strlen(suffix);
+    return strlen(path) >= bytes && strcmp(path + strlen(path) - bytes, suffix) == 0;
+}
+
+static void count_segment(void *ctx, const char *name)
+{
+    *(size_t *)ctx += ends_with(name, ".log") ? 1 : 0;
+}
+
+/* "Nothing was cut": neither what the damaged segment holds behind the damage, nor a segment behind it. */
+static void check_uncut(struct fs_sim *whole, struct fs_sim *sim, const struct crash_flip *flip)
+{
+    size_t counts[2] = {0, 0};
+    struct span bytes[2];
+    assert_int_equal(fs_list(fs_sim_fs(whole), PARTITION_PATH, count_segment, &counts[0]), ERR_OK);
+    assert_int_equal(fs_list(fs_sim_fs(sim), PARTITION_PATH, count_segment, &counts[1]), ERR_OK);
+    assert_int_equal(fs_sim_peek(whole, flip->path, &bytes[0]), ERR_OK);
+    assert_int_equal(fs_sim_peek(sim, flip->path, &bytes[1]), ERR_OK);
+    assert_int_equal(counts[0], counts[1]);
+    assert_int_equal(bytes[0].bytes, bytes[1].bytes);
+}
+
+static enum crash_end check_segment_flip(const struct log_run *run, const struct flip_base *base, struct fs_sim *whole,
+                                         struct fs_sim *sim, const struct crash_flip *flip)
 {
     struct harness harness;
     int64_t hit_offset = base->end_offset;
@@ -385,6 +408,7 @@ static enum crash_end check_segment_flip(const struct log_run *run, const struct
             fail_msg("refused, with the damage at %ld and the floor at %ld: %s", (long)hit_offset,
                      (long)base->floor_offset, harness.problem.text);
         }
+        check_uncut(whole, sim, flip);
         end = CRASH_REFUSED;
     } else {
         int64_t end_offset = partition_log_end_offset(harness.log);
@@ -406,12 +430,6 @@ static enum crash_end check_segment_flip(const struct log_run *run, const struct
     }
     harness_done(&harness);
     return end;
-}
-
-static bool ends_with(const char *path, const char *suffix)
-{
-    size_t bytes = strlen(suffix);
-    return strlen(path) >= bytes && strcmp(path + strlen(path) - bytes, suffix) == 0;
 }
 
 /* Identities are refused. So are marks that told of a truncation which the checkpoint files do not know yet: without them the log looks as
@@ -450,7 +468,7 @@ static enum crash_end check_side_flip(const struct log_run *run, const struct fl
     return end;
 }
 
-static enum crash_end check_log_flip(const void *run, const struct fs_sim *whole, struct fs_sim *sim,
+static enum crash_end check_log_flip(const void *run, struct fs_sim *whole, struct fs_sim *sim,
                                      const struct crash_flip *flip)
 {
     const struct log_run *log_run = (const struct log_run *)run;
@@ -461,10 +479,8 @@ static enum crash_end check_log_flip(const void *run, const struct fs_sim *whole
     if (ends_with(flip->path, ".log")) {
         return check_segment_flip(log_run, &base, whole, sim, flip);
     }
-    if (!base.is_quiet) {
-        return CRASH_NEW; /* two faults at once: what the other file was about to become can't be known */
-    }
-    return check_side_flip(log_run, &base, sim, flip);
+    /* In the middle of a truncation two files are in question at once: what the other one was about to become can't be known. */
+    return base.is_quiet ? check_side_flip(log_run, &base, sim, flip) : CRASH_NEW;
 }
 
 const struct crash_workload crash_log_leader = {.name = "log of a leader",

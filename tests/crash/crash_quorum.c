@@ -421,7 +421,7 @@ static void stumble_quorum(const void *run, struct fs_sim *sim)
 }
 
 /* Damage is told, or it hit bytes that say nothing, or entries that nobody was told to be written. */
-static enum crash_end check_quorum_flip(const void *run, const struct fs_sim *whole, struct fs_sim *sim,
+static enum crash_end check_quorum_flip(const void *run, struct fs_sim *whole, struct fs_sim *sim,
                                         const struct crash_flip *flip)
 {
     const struct quorum_run *quorum_run = (const struct quorum_run *)run;
@@ -430,8 +430,6 @@ static enum crash_end check_quorum_flip(const void *run, const struct fs_sim *wh
     struct option_problem problem;
     struct quorum_log *log = NULL;
     struct quorum_loaded loaded = {0};
-    (void)whole;
-    (void)flip;
     if (!quorum_run->is_formed) {
         return CRASH_NEW;
     }
@@ -444,6 +442,11 @@ static enum crash_end check_quorum_flip(const void *run, const struct fs_sim *wh
     if (err != ERR_OK) {
         assert_int_equal(err, ERR_CORRUPT);
         assert_non_null(strstr(problem.text, "restore the directory from a copy"));
+        struct span before;
+        struct span after;
+        assert_int_equal(fs_sim_peek(whole, flip->path, &before), ERR_OK);
+        assert_int_equal(fs_sim_peek(sim, flip->path, &after), ERR_OK);
+        assert_int_equal(before.bytes, after.bytes);
         return CRASH_REFUSED;
     }
     check_loaded(quorum_run, log, &loaded);
