@@ -10,7 +10,8 @@
 
 #include <cmocka.h>
 
-#define STEPS 40
+#define STEPS 36
+#define CHECKPOINT_STEPS 5
 #define PARTITION_PATH HARNESS_DIR "/" HARNESS_TOPIC "-0"
 #define ABORTED_MAX 64u
 /* Of a batch's header what its CRC does not cover, as Kafka defined it: base offset, length, leader epoch. */
@@ -33,6 +34,7 @@ static void *run_log(struct fs_sim *sim, uint64_t seed, uint64_t crash_call, boo
     run->has_log = err == ERR_OK;
     for (unsigned i = 0; i < STEPS && err == ERR_OK; i++) {
         err = log_script_step(&run->script);
+        err = err == ERR_OK && i % CHECKPOINT_STEPS == 0 ? log_script_checkpoint(&run->script) : err;
     }
     assert_true(err == ERR_OK || fs_sim_is_crashed(sim));
     return run;
@@ -166,8 +168,7 @@ static void check_producers(const struct partition_log *log, const struct replay
     }
 }
 
-/* Each batch is found by its own offset through the index, and by its time; producers and aborted transactions are those of the
- * batches. */
+/* Each batch is found through the indexes; producers and aborted transactions are those of the batches. */
 static void check_places(const struct log_script *script)
 {
     struct partition_log *log = script->harness->log;
@@ -432,8 +433,7 @@ static enum crash_end check_segment_flip(const struct log_run *run, const struct
     return end;
 }
 
-/* Identities are refused. So are marks that told of a truncation which the checkpoint files do not know yet: without them the log looks as
- * if it had lost what the truncation took, and nobody can tell. */
+/* Identities; and marks that told of a truncation which the checkpoint files do not know yet: without them it looks like a loss. */
 static bool may_refuse(const char *path, const char *problem)
 {
     return ends_with(path, "/partition.metadata") || ends_with(path, "/meta.properties") ||
@@ -444,8 +444,8 @@ static bool may_refuse(const char *path, const char *problem)
 static enum crash_end check_side_flip(const struct log_run *run, const struct flip_base *base, struct fs_sim *sim,
                                       const struct crash_flip *flip)
 {
-    struct harness harness;
     struct log_script script = base->script;
+    struct harness harness;
     enum crash_end end = CRASH_HARMLESS;
     script.harness = &harness;
     enum err err = open_log(run, sim, &harness);

@@ -295,7 +295,7 @@ static enum err step_maintain(struct log_script *script)
 }
 
 /* As the broker does every few seconds; the rows may be older than what happens before the next set. */
-static enum err step_checkpoint(struct log_script *script)
+enum err log_script_checkpoint(struct log_script *script)
 {
     struct harness *harness = script->harness;
     struct log_checkpoint_row row;
@@ -352,7 +352,7 @@ enum err log_script_step(struct log_script *script)
            : draw < 90 ? step_discard(script)
            : draw < 93 ? step_delete(script)
            : draw < 95 ? step_maintain(script)
-           : draw < 97 ? step_checkpoint(script)
+           : draw < 97 ? log_script_checkpoint(script)
                        : step_reopen(script);
 }
 

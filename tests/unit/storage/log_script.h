@@ -57,6 +57,8 @@ void log_script_done(struct log_script *script);
 enum err log_script_begin(struct log_script *script);
 /* One random operation; ERR_OK, or the error with which the disk ended it. Checks what it sees. */
 enum err log_script_step(struct log_script *script);
+/* Writes the directory's checkpoint files, as the broker does every few seconds. */
+enum err log_script_checkpoint(struct log_script *script);
 /* The directory was opened again after a crash of this mode: is the log one that the model allows? Fails the test otherwise, and
  * takes over what it found. */
 void log_script_check_recovered(struct log_script *script, bool lost_power);
