@@ -152,7 +152,32 @@ static enum error_code partition_refusal_code(const struct partition *partition,
     UNREACHABLE();
 }
 
-/* Checks that do not look into the log. On success the batch may be stamped. */
+/* A batch that was sent behind one that was refused comes too early (R4; trap 13). */
+static enum error_code partition_append_behind(struct partition *partition, struct partition_append *append,
+                                               const struct batch_header *header)
+{
+    int32_t next_sequence = 0;
+    if (partition->refused.rows == NULL || append->is_internal) {
+        return ERROR_NONE;
+    }
+    bool is_known =
+        partition_log_next_sequence(partition->log, header->producer_id, header->producer_epoch, &next_sequence);
+    enum error_code error = refused_batches_behind(&partition->refused, header, is_known, next_sequence,
+                                                   loop_now_us(partition->set->worker->loop));
+    if (error != ERROR_NONE) {
+        (void)snprintf(append->message, sizeof(append->message),
+                       "the batch of this producer before it was refused and has not come again; nothing was appended");
+    }
+    return error;
+}
+
+/* Clients send again what is refused so. */
+static bool partition_append_comes_again(enum error_code error)
+{
+    return error == ERROR_NOT_LEADER_OR_FOLLOWER || error == ERROR_NOT_ENOUGH_REPLICAS;
+}
+
+/* Checks that do not change the log. On success the batch may be stamped. */
 static enum error_code partition_append_check(struct partition *partition, struct partition_append *append)
 {
     enum error_code error = partition_check_leader(partition, -1);
@@ -188,6 +213,10 @@ static enum error_code partition_append_check(struct partition *partition, struc
         (void)snprintf(append->message, sizeof(append->message),
                        "this broker does not serve transactions yet; write without transactional.id");
         return ERROR_INVALID_TXN_STATE;
+    }
+    error = partition_append_behind(partition, append, &batch.header);
+    if (error != ERROR_NONE) {
+        return error;
     }
     if (report.is_walked && !policy.is_append_time && report.max_timestamp_ms != batch.header.max_timestamp_ms) {
         batch_stamp_max_timestamp(append->batch, append->batch_bytes, report.max_timestamp_ms);
@@ -266,6 +295,10 @@ void partition_append(struct partition *partition, struct partition_append *appe
     append->log_start_offset = -1;
     enum error_code error = partition_append_check(partition, append);
     if (error != ERROR_NONE) {
+        if (partition_append_comes_again(error)) {
+            refused_batches_note(&partition->refused, span_make(append->batch, append->batch_bytes), error,
+                                 loop_now_us(partition->set->worker->loop));
+        }
         partition_append_end(append, error);
         return;
     }

@@ -18,6 +18,7 @@
 #define BROKER_REPLICA_PARTITION_H
 
 #include "broker/replica/place_claims.h"
+#include "broker/replica/refused_batches.h"
 #include "broker/replica/replica_progress.h"
 #include "broker/replica/topic_settings.h"
 #include "broker/storage/partition_log.h"
@@ -123,6 +124,7 @@ struct partition {
     struct partition_append *counted_waiters;   /* acks=1, by required_offset */
     struct partition_append *committed_waiters; /* acks=all, by required_offset */
     struct partition_waiter *read_waiters;
+    struct refused_batches refused; /* what comes behind them has to wait for them */
     struct partition *next_dirty;
     unsigned gauges; /* bits: in which gauges it is counted (partition_gauges.c) */
 

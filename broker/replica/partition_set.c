@@ -189,6 +189,7 @@ void partition_set_forget(struct partition_set *set, struct partition *partition
     struct partition_key key = partition->key;
     bool was_deleted = partition->must_delete;
     partition_count_nothing(partition);
+    refused_batches_done(&partition->refused);
     mem_free(partition->topic_name);
     mem_free(partition);
     if (!set->is_stopping) {

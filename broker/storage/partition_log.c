@@ -308,6 +308,14 @@ int32_t partition_log_epoch_at(const struct partition_log *log, int64_t offset)
     return entry == NULL ? LOG_NO_EPOCH : entry->epoch;
 }
 
+bool partition_log_next_sequence(const struct partition_log *log, int64_t producer_id, int16_t producer_epoch,
+                                 int32_t *ret_sequence)
+{
+    const struct producer_entry *entry = producer_state_find(&log->producers, producer_id);
+    *ret_sequence = entry == NULL ? 0 : producer_entry_next_sequence(entry, producer_epoch);
+    return entry != NULL;
+}
+
 static int compare_producers(const void *a, const void *b)
 {
     const struct producer_entry *const *left = a;

@@ -110,5 +110,8 @@ struct log_dir *partition_log_dir(const struct partition_log *log);
 struct producer_entry;
 typedef void (*partition_log_producer_fn)(void *ctx, const struct producer_entry *entry);
 void partition_log_each_producer(const struct partition_log *log, partition_log_producer_fn each, void *ctx);
+/* The sequence that a client's next batch of this producer and epoch must begin with; false: the log knows nothing of the producer and takes any. */
+bool partition_log_next_sequence(const struct partition_log *log, int64_t producer_id, int16_t producer_epoch,
+                                 int32_t *ret_sequence);
 
 #endif

@@ -79,16 +79,12 @@ static const struct producer_batch *find_duplicate(const struct producer_entry *
     return NULL;
 }
 
-/* Whether a client's batch continues what is known (trap 12). */
-static bool is_in_sequence(const struct producer_entry *entry, const struct batch_header *header)
+int32_t producer_entry_next_sequence(const struct producer_entry *entry, int16_t producer_epoch)
 {
-    if (header->producer_epoch != entry->producer_epoch) {
-        return header->base_sequence == 0;
+    if (producer_epoch != entry->producer_epoch || entry->batch_count == 0) {
+        return 0;
     }
-    /* After a marker with a bumped epoch (KIP-890) the epoch is known, but no batch of it. */
-    int32_t expected =
-        entry->batch_count == 0 ? 0 : batch_sequence_add(entry->batches[entry->batch_count - 1].last_sequence, 1);
-    return header->base_sequence == expected;
+    return batch_sequence_add(entry->batches[entry->batch_count - 1].last_sequence, 1);
 }
 
 static enum append_refusal check_marker(const struct producer_entry *entry, const struct batch_header *header,
@@ -128,7 +124,7 @@ enum append_refusal producer_state_check(const struct producer_state *state, con
     if (header->producer_epoch < entry->producer_epoch) {
         return APPEND_INVALID_PRODUCER_EPOCH;
     }
-    if (is_client && !is_in_sequence(entry, header)) {
+    if (is_client && header->base_sequence != producer_entry_next_sequence(entry, header->producer_epoch)) {
         return APPEND_OUT_OF_ORDER_SEQUENCE;
     }
     if (entry->txn_first_offset != LOG_NO_OFFSET && !batch_is_transactional(header)) {

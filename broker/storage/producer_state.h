@@ -62,6 +62,9 @@ void producer_state_done(struct producer_state *state);
 size_t producer_state_count(const struct producer_state *state);
 const struct producer_entry *producer_state_find(const struct producer_state *state, int64_t producer_id);
 
+/* What a client's next batch must begin with: 0 in an epoch of which there is no batch yet (trap 12; KIP-890 for markers that begin one). */
+int32_t producer_entry_next_sequence(const struct producer_entry *entry, int16_t producer_epoch);
+
 /* May a leader append this batch? Does nothing else. *ret_original is set when the batch repeats one of the last
  * PRODUCER_BATCHES_MAX: then it is to be acknowledged with that one's offsets. Markers: `marker` is given, else NULL. */
 enum append_refusal producer_state_check(const struct producer_state *state, const struct batch_header *header,

@@ -312,6 +312,41 @@ static void too_few_in_sync(void **state)
     drop(&late);
 }
 
+/* Puts a batch of producer 5 that no other replica is waited for, or that is refused. */
+static enum error_code put_at_once(struct world *world, enum append_acks acks, int32_t sequence)
+{
+    struct one_append one;
+    append(world, &one, acks, 5, sequence);
+    put(world, &one);
+    assert_true(one.is_done);
+    drop(&one);
+    return one.append.error;
+}
+
+/* Batches are sent without waiting; the first is refused, and the reason is gone when the next comes. */
+static void what_comes_behind_a_refused_batch_waits_for_it(void **state)
+{
+    struct world *world = *state;
+    world->partition.settings.min_insync_replicas = 2;
+    set_isr(world, 2, 1);
+    assert_int_equal(put_at_once(world, APPEND_ACKS_ALL, 0), ERROR_NOT_ENOUGH_REPLICAS);
+    set_isr(world, 2, 2);
+    /* The log does not know the producer: it would take any sequence. */
+    assert_int_equal(put_at_once(world, APPEND_ACKS_ALL, 3), ERROR_NOT_ENOUGH_REPLICAS);
+    assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 0), ERROR_NONE);
+    assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 3), ERROR_NONE);
+    /* A new leader refuses one batch before it leads, and gets the next one when it does: never "out of order". */
+    world->partition.is_leader_wanted = false;
+    assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 6), ERROR_NOT_LEADER_OR_FOLLOWER);
+    world->partition.is_leader_wanted = true;
+    assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 9), ERROR_NOT_LEADER_OR_FOLLOWER);
+    assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 6), ERROR_NONE);
+    assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 9), ERROR_NONE);
+    assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 15), ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_int_equal(partition_log_end_offset(world->partition.log), 12);
+    refused_batches_done(&world->partition.refused);
+}
+
 /* acks=all waits for every member of the ISR; readers see nothing before. */
 static void acks_all_waits_for_the_isr(void **state)
 {
@@ -428,6 +463,7 @@ int main(void)
         TEST(acks_all_waits_for_the_disk),
         TEST(acks_none_ends_at_once_and_acks_leader_with_the_disk),
         TEST(too_few_in_sync),
+        TEST(what_comes_behind_a_refused_batch_waits_for_it),
         TEST(acks_all_waits_for_the_isr),
         TEST(too_few_in_sync_at_the_end),
         TEST(later_epoch_ends_what_waits),
