@@ -49,6 +49,29 @@ def loopback_echo_us(rounds=3000):
     return statistics.median(times) * 1e6
 
 
+class FullPageCache:
+    """The page cache full of something that may be dropped, as on any server that has run for a while: a write then takes over a page. With much free memory
+    it gets a fresh one, which a virtual machine has to ask its host for at the first touch: that costs several times the copying, now for one broker, now for the other.
+    A file without data is read: no disk is needed."""
+
+    def __init__(self, folder):
+        self.path = folder / "page-cache-filler"
+
+    def __enter__(self):
+        with open("/proc/meminfo", encoding="ascii") as file:
+            total = int(file.readline().split()[1]) * 1024
+        with open(self.path, "wb") as file:
+            file.truncate(total)
+        block = bytearray(4 * MIB)
+        with open(self.path, "rb", buffering=0) as file:
+            while file.readinto(block):
+                pass
+        return self
+
+    def __exit__(self, *_):
+        self.path.unlink()
+
+
 def page_cache_write_mib_s(folder, mib=256):
     """Appending blocks of 1 MiB, not synced."""
     block, path = os.urandom(MIB), folder / "page-cache"

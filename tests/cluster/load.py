@@ -38,16 +38,20 @@ def numbered_rows(keys=100):
         yield b"key%d" % (number % keys), b'{"row":%d,"padding":"%s"}' % (number, b"x" * 100)
 
 
-class Unplaced(logging.Handler):
-    """Counts the rows that the client says it acknowledges without an offset: {why: rows}."""
+class Words(logging.Handler):
+    """What the client says: rows that it acknowledges without an offset ({why: rows}), and batches that a broker called out of order: then it begins a
+    new producer epoch and may write twice what it has no answer for (docs/adr/0013)."""
 
     def __init__(self):
         super().__init__()
-        self.rows = dict.fromkeys(WITHOUT_OFFSET, 0)
+        self.rows, self.out_of_order = dict.fromkeys(WITHOUT_OFFSET, 0), []
 
     def emit(self, record):
+        message = record.getMessage()
+        if "due to skipped sequence numbers" in message:
+            self.out_of_order.append(message)
         for why, pattern in WITHOUT_OFFSET.items():
-            found = pattern.search(record.getMessage())
+            found = pattern.search(message)
             if found:
                 self.rows[why] += int(found.group(1))
 
@@ -68,8 +72,8 @@ class Load:
         self._is_ending, self._is_done, self.problem = threading.Event(), threading.Event(), None
         settings = {**CLIENT, "bootstrap.servers": bootstrap, "statistics.interval.ms": STATISTICS_MS, "stats_cb": self._on_statistics,
                     **(client or {})}
-        self.unplaced = Unplaced()
-        self.producer = Producer(settings, logger=self.unplaced.logger())
+        self.words = Words()
+        self.producer = Producer(settings, logger=self.words.logger())
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     # ---- the thread ----
@@ -152,8 +156,9 @@ class Load:
         assert self.problem is None, self.problem
         assert not self.failed, f"{len(self.failed)} rows were refused, such as {self.failed[:3]}"
         assert len(self.acked) == len(self.sent)
+        assert not self.words.out_of_order, f"a batch behind a refused one was called out of order: {self.words.out_of_order[:2]}"
         without_offset = sum(offset is None for _partition, offset in self.acked.values())
-        assert without_offset == sum(self.unplaced.rows.values()), f"{without_offset} rows acknowledged without an offset, the client says why of {self.unplaced.rows}"
+        assert without_offset == sum(self.words.rows.values()), f"{without_offset} rows acknowledged without an offset, the client says why of {self.words.rows}"
 
     def stop(self, seconds=30):
         """Sends no more; what was sent is acknowledged."""
