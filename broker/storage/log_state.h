@@ -133,6 +133,8 @@ void log_state_free_tail(struct partition_log *log);
 void log_state_job_done(struct partition_log *log);
 /* Calls `run` as soon as no job is in flight, never before returning to the loop. */
 void log_state_when_quiet(struct partition_log *log, void (*run)(struct partition_log *log));
+/* log_truncate.c: below this, the directory holds what the log says whether or not the truncation under way has been there; INT64_MAX: none is. */
+int64_t log_truncation_floor(const struct partition_log *log);
 /* Calls `done` with `err` from the loop. */
 void log_state_refuse(struct partition_log *log, enum err err, log_done_fn done, void *ctx);
 /* Logs and fails the directory; returns `err`. */

@@ -287,6 +287,17 @@ static void truncation_start(struct partition_log *log)
     loop_submit(log->loop, &change->job);
 }
 
+/* Until the job has ended the log has the state of before, and the directory may have the one after. A checkpoint set that is begun now is younger
+ * than the cap in the marks, so its row must be true of both. */
+int64_t log_truncation_floor(const struct partition_log *log)
+{
+    const struct log_truncation *change = log->change;
+    if (!log->is_change_running) {
+        return INT64_MAX;
+    }
+    return change->kept_base_offset < change->offset ? change->kept_base_offset : change->offset;
+}
+
 static void begin(struct partition_log *log, int64_t offset, bool drops_all, log_done_fn done, void *ctx)
 {
     CHECK(offset >= 0);

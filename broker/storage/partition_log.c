@@ -257,9 +257,11 @@ void partition_log_checkpoint(const struct partition_log *log, struct log_checkp
     /* A row never says more is on disk than is: with durability=synced the high watermark does not pass the synced end but
      * for the moment after that setting was changed. */
     bool is_synced = log->settings.durability == DURABILITY_SYNCED;
+    int64_t high_watermark = is_synced ? least(log->high_watermark, log->synced_end_offset) : log->high_watermark;
+    int64_t floor = log_truncation_floor(log);
     *ret_row = (struct log_checkpoint_row){
-        .recovery_point_offset = log->marks.recovery_offset,
-        .high_watermark = is_synced ? least(log->high_watermark, log->synced_end_offset) : log->high_watermark,
+        .recovery_point_offset = least(log->marks.recovery_offset, floor),
+        .high_watermark = least(high_watermark, floor),
         .log_start_offset = log->log_start_offset,
     };
 }

@@ -183,6 +183,46 @@ static void a_kept_row_is_capped_by_the_marks(void **state)
     assert_int_equal(partition_log_high_watermark(harness->log), 5);
 }
 
+static void on_truncated(void *ctx, enum err err)
+{
+    assert_int_equal(err, ERR_OK);
+    *(bool *)ctx = true;
+}
+
+/* cluster_sim, seed 300477 of 34669f1: a set begun while a truncation was in the pool said that what it cut was on disk. */
+static void a_set_begun_during_a_truncation_is_true_after_it(void **state)
+{
+    struct harness *harness = &((struct fixture *)*state)->harness;
+    struct log_checkpoint_row row;
+    bool is_truncated = false;
+    assert_int_equal(harness_start(harness), ERR_OK);
+    assert_int_equal(harness_create(harness), ERR_OK);
+    assert_int_equal(harness_begin_epoch(harness, 1), ERR_OK);
+    assert_int_equal(harness_append_plain(harness, 1, 5, 1), ERR_OK);
+    assert_int_equal(harness_append_plain(harness, 1, 5, 2), ERR_OK);
+    assert_int_equal(harness_close_log(harness), ERR_OK);
+    assert_int_equal(harness_open(harness), ERR_OK);
+    partition_log_set_high_watermark(harness->log, 10);
+    harness_pump(harness);
+    partition_log_checkpoint(harness->log, &row);
+    assert_int_equal(row.recovery_point_offset, 10);
+    partition_log_truncate_to(harness->log, 5, on_truncated, &is_truncated);
+    assert_true(harness_pump_once(harness)); /* what was to be synced before is handed in */
+    assert_true(harness_pump_once(harness)); /* that is done; the truncation's own job waits for a thread */
+    struct log_checkpoint *checkpoint = log_checkpoint_new(harness->dir);
+    partition_log_checkpoint(harness->log, &row);
+    log_checkpoint_add(checkpoint, HARNESS_TOPIC, 0, &row);
+    assert_false(is_truncated);
+    harness_pump(harness);
+    assert_true(is_truncated);
+    assert_int_equal(log_checkpoint_write(checkpoint), ERR_OK);
+    log_checkpoint_free(checkpoint);
+    harness_crash(harness, FS_SIM_CRASH_LOSE, 1);
+    assert_int_equal(harness_start(harness), ERR_OK);
+    assert_int_equal(harness_open(harness), ERR_OK);
+    assert_int_equal(partition_log_end_offset(harness->log), 5);
+}
+
 static void topic_ids_tell_namesakes_apart(void **state)
 {
     struct harness *harness = &((struct fixture *)*state)->harness;
@@ -205,6 +245,7 @@ int main(void)
         TEST(unknown_partitions_become_strays_and_go_only_later),
         TEST(a_topic_made_anew_is_not_measured_by_old_checkpoints),
         TEST(a_kept_row_is_capped_by_the_marks),
+        TEST(a_set_begun_during_a_truncation_is_true_after_it),
         TEST(topic_ids_tell_namesakes_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
