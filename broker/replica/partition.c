@@ -171,10 +171,14 @@ static enum error_code partition_append_behind(struct partition *partition, stru
     return error;
 }
 
-/* Clients send again what is refused so. */
-static bool partition_append_comes_again(enum error_code error)
+/* Nothing was appended. Clients send again what is refused because of a moment; what they sent behind it has to wait for it. */
+static void partition_append_refuse(struct partition *partition, struct partition_append *append, enum error_code error)
 {
-    return error == ERROR_NOT_LEADER_OR_FOLLOWER || error == ERROR_NOT_ENOUGH_REPLICAS;
+    if (error == ERROR_NOT_LEADER_OR_FOLLOWER || error == ERROR_NOT_ENOUGH_REPLICAS) {
+        refused_batches_note(&partition->refused, span_make(append->batch, append->batch_bytes), error,
+                             loop_now_us(partition->set->worker->loop));
+    }
+    partition_append_end(append, error);
 }
 
 /* Checks that do not change the log. On success the batch may be stamped. */
@@ -295,18 +299,14 @@ void partition_append(struct partition *partition, struct partition_append *appe
     append->log_start_offset = -1;
     enum error_code error = partition_append_check(partition, append);
     if (error != ERROR_NONE) {
-        if (partition_append_comes_again(error)) {
-            refused_batches_note(&partition->refused, span_make(append->batch, append->batch_bytes), error,
-                                 loop_now_us(partition->set->worker->loop));
-        }
-        partition_append_end(append, error);
+        partition_append_refuse(partition, append, error);
         return;
     }
     struct append_result result = {0};
     error = partition_append_to_log(partition, append, &result);
     append->log_start_offset = partition_log_start_offset(partition->log);
     if (error != ERROR_NONE) {
-        partition_append_end(append, error);
+        partition_append_refuse(partition, append, error);
         return;
     }
     append->base_offset = result.base_offset;

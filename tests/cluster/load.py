@@ -156,7 +156,6 @@ class Load:
         assert self.problem is None, self.problem
         assert not self.failed, f"{len(self.failed)} rows were refused, such as {self.failed[:3]}"
         assert len(self.acked) == len(self.sent)
-        assert not self.words.out_of_order, f"a batch behind a refused one was called out of order: {self.words.out_of_order[:2]}"
         without_offset = sum(offset is None for _partition, offset in self.acked.values())
         assert without_offset == sum(self.words.rows.values()), f"{without_offset} rows acknowledged without an offset, the client says why of {self.words.rows}"
 
