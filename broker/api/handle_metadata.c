@@ -47,7 +47,7 @@ static bool metadata_wants_all(const struct metadata_answer *answer)
 static bool metadata_is_lost(const struct metadata_answer *answer, const struct image_broker *broker)
 {
     struct worker *worker = answer->request->worker;
-    return lost_brokers_contain(&worker->broker->lost_brokers, broker->epoch, loop_now_us(worker->loop));
+    return lost_brokers_contain(&worker->broker->lost_brokers, broker->id, broker->epoch, loop_now_us(worker->loop));
 }
 
 static bool metadata_fill_brokers(struct metadata_answer *answer)

@@ -4,45 +4,47 @@
 
 #include <utlist.h>
 
-/* 40 bits of milliseconds last for 34 years; epochs that agree in their lower 24 bits share their fate for a second. */
+/* 40 bits of milliseconds last for 34 years. 24 bits tell processes that share a place apart; those that agree in them share their fate for a second. */
 #define LOST_BROKER_MS_BITS 40
 #define LOST_BROKER_MS_MASK ((UINT64_C(1) << LOST_BROKER_MS_BITS) - 1)
+#define LOST_BROKER_ID_STEP UINT64_C(0x9e3779) /* odd: brokers of one place and one epoch never agree */
 
-static _Atomic uint64_t *lost_brokers_place(struct lost_brokers *lost, int64_t broker_epoch)
+static _Atomic uint64_t *lost_brokers_place(struct lost_brokers *lost, int32_t broker_id)
 {
-    return &lost->places[(uint64_t)broker_epoch % LOST_BROKER_PLACES];
+    return &lost->places[(uint32_t)broker_id % LOST_BROKER_PLACES];
 }
 
-static uint64_t lost_brokers_of(int64_t broker_epoch, uint64_t until_us)
+static uint64_t lost_brokers_of(int32_t broker_id, int64_t broker_epoch, uint64_t until_us)
 {
-    return (uint64_t)broker_epoch << LOST_BROKER_MS_BITS | (until_us / 1000 & LOST_BROKER_MS_MASK);
+    uint64_t process = (uint64_t)broker_epoch + (uint32_t)broker_id / LOST_BROKER_PLACES * LOST_BROKER_ID_STEP;
+    return process << LOST_BROKER_MS_BITS | (until_us / 1000 & LOST_BROKER_MS_MASK);
 }
 
-static bool lost_brokers_is_of(uint64_t note, int64_t broker_epoch)
+static bool lost_brokers_is_of(uint64_t note, int32_t broker_id, int64_t broker_epoch)
 {
-    return note != 0 && (note & ~LOST_BROKER_MS_MASK) == lost_brokers_of(broker_epoch, 0);
+    return note != 0 && (note & ~LOST_BROKER_MS_MASK) == lost_brokers_of(broker_id, broker_epoch, 0);
 }
 
-void lost_brokers_note(struct lost_brokers *lost, int64_t broker_epoch, uint64_t now_us)
+void lost_brokers_note(struct lost_brokers *lost, int32_t broker_id, int64_t broker_epoch, uint64_t now_us)
 {
-    uint64_t note = lost_brokers_of(broker_epoch, now_us + LOST_BROKER_US);
-    atomic_store_explicit(lost_brokers_place(lost, broker_epoch), note, memory_order_relaxed);
+    uint64_t note = lost_brokers_of(broker_id, broker_epoch, now_us + LOST_BROKER_US);
+    atomic_store_explicit(lost_brokers_place(lost, broker_id), note, memory_order_relaxed);
 }
 
-void lost_brokers_forget(struct lost_brokers *lost, int64_t broker_epoch)
+void lost_brokers_forget(struct lost_brokers *lost, int32_t broker_id, int64_t broker_epoch)
 {
-    _Atomic uint64_t *place = lost_brokers_place(lost, broker_epoch);
+    _Atomic uint64_t *place = lost_brokers_place(lost, broker_id);
     uint64_t note = atomic_load_explicit(place, memory_order_relaxed);
-    if (lost_brokers_is_of(note, broker_epoch)) {
+    if (lost_brokers_is_of(note, broker_id, broker_epoch)) {
         /* Another worker's newer note stays. */
         (void)atomic_compare_exchange_strong_explicit(place, &note, 0, memory_order_relaxed, memory_order_relaxed);
     }
 }
 
-bool lost_brokers_contain(struct lost_brokers *lost, int64_t broker_epoch, uint64_t now_us)
+bool lost_brokers_contain(struct lost_brokers *lost, int32_t broker_id, int64_t broker_epoch, uint64_t now_us)
 {
-    uint64_t note = atomic_load_explicit(lost_brokers_place(lost, broker_epoch), memory_order_relaxed);
-    return lost_brokers_is_of(note, broker_epoch) && (note & LOST_BROKER_MS_MASK) > now_us / 1000;
+    uint64_t note = atomic_load_explicit(lost_brokers_place(lost, broker_id), memory_order_relaxed);
+    return lost_brokers_is_of(note, broker_id, broker_epoch) && (note & LOST_BROKER_MS_MASK) > now_us / 1000;
 }
 
 /* ---- waits ---- */

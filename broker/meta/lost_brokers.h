@@ -28,13 +28,13 @@ struct image;
 #define LOST_BROKER_PLACES 64u
 
 struct lost_brokers {
-    _Atomic uint64_t places[LOST_BROKER_PLACES]; /* by broker epoch: its lower bits, and the end of the note; 0: none */
+    _Atomic uint64_t places[LOST_BROKER_PLACES]; /* by broker: its process, and the end of the note; 0: none */
 };
 
-/* A broker is named by its epoch, which is no other's: the process that was lost, not the one that comes after it. */
-void lost_brokers_note(struct lost_brokers *lost, int64_t broker_epoch, uint64_t now_us);
-void lost_brokers_forget(struct lost_brokers *lost, int64_t broker_epoch);
-bool lost_brokers_contain(struct lost_brokers *lost, int64_t broker_epoch, uint64_t now_us);
+/* The process that was lost, not the one that comes after it: that has another epoch. Brokers that registered together share an epoch. */
+void lost_brokers_note(struct lost_brokers *lost, int32_t broker_id, int64_t broker_epoch, uint64_t now_us);
+void lost_brokers_forget(struct lost_brokers *lost, int32_t broker_id, int64_t broker_epoch);
+bool lost_brokers_contain(struct lost_brokers *lost, int32_t broker_id, int64_t broker_epoch, uint64_t now_us);
 
 struct lost_broker_wait {
     void (*done)(struct lost_broker_wait *wait); /* set it, and the next two */

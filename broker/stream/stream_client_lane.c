@@ -95,7 +95,7 @@ static void stream_lane_on_up(void *ctx, struct rpc_link *link)
         return;
     }
     lane->link = link;
-    lost_brokers_forget(&peer->client->worker->broker->lost_brokers, peer->broker_epoch);
+    lost_brokers_forget(&peer->client->worker->broker->lost_brokers, peer->broker_id, peer->broker_epoch);
     lane->heard_us = loop_now_us(stream_lane_loop(lane));
     lane->said_us = lane->heard_us;
     metric_add(peer->client->worker->metrics, METRIC_REPLICA_LINKS_OUT, 1);
@@ -118,7 +118,8 @@ static void stream_lane_on_down(void *ctx, enum err err, bool was_up, const char
     stream_lane_lose(lane);
     if (was_up) {
         struct worker *worker = client->worker;
-        lost_brokers_note(&worker->broker->lost_brokers, lane->peer->broker_epoch, loop_now_us(worker->loop));
+        lost_brokers_note(&worker->broker->lost_brokers, lane->peer->broker_id, lane->peer->broker_epoch,
+                          loop_now_us(worker->loop));
     }
     if (was_up || err == ERR_INVALID) {
         logger_limited(client->logger, &client->line_limit, was_up ? LOG_INFO : LOG_WARN, "stream",

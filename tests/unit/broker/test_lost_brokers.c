@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #define NOW_US 5000000u
+#define PLACES ((int32_t)LOST_BROKER_PLACES)
 
 /* ---- notes ---- */
 
@@ -16,30 +17,44 @@ static void test_a_note_is_of_one_process_and_ends(void **state)
 {
     (void)state;
     struct lost_brokers lost = {0};
-    assert_false(lost_brokers_contain(&lost, 7, NOW_US));
-    assert_false(lost_brokers_contain(&lost, 0, 0));
-    lost_brokers_note(&lost, 7, NOW_US);
-    assert_true(lost_brokers_contain(&lost, 7, NOW_US));
-    assert_true(lost_brokers_contain(&lost, 7, NOW_US + LOST_BROKER_US - 1000));
-    assert_false(lost_brokers_contain(&lost, 7, NOW_US + LOST_BROKER_US));
-    assert_false(lost_brokers_contain(&lost, 7, NOW_US + UINT64_C(100) * 24 * 3600 * 1000000));
-    assert_false(lost_brokers_contain(&lost, 8, NOW_US));
-    assert_false(lost_brokers_contain(&lost, 7 + LOST_BROKER_PLACES, NOW_US)); /* the same place */
+    assert_false(lost_brokers_contain(&lost, 1, 7, NOW_US));
+    assert_false(lost_brokers_contain(&lost, 0, 0, 0));
+    lost_brokers_note(&lost, 1, 7, NOW_US);
+    assert_true(lost_brokers_contain(&lost, 1, 7, NOW_US));
+    assert_true(lost_brokers_contain(&lost, 1, 7, NOW_US + LOST_BROKER_US - 1000));
+    assert_false(lost_brokers_contain(&lost, 1, 7, NOW_US + LOST_BROKER_US));
+    assert_false(lost_brokers_contain(&lost, 1, 7, NOW_US + UINT64_C(100) * 24 * 3600 * 1000000));
+    assert_false(lost_brokers_contain(&lost, 1, 8, NOW_US));
+}
+
+/* Brokers that registered with one entry of the metadata have one epoch: the leader that took over was taken for the one that died, and hidden
+ * for a second. */
+static void test_brokers_of_one_epoch_are_told_apart(void **state)
+{
+    (void)state;
+    struct lost_brokers lost = {0};
+    lost_brokers_note(&lost, 1, 7, NOW_US);
+    assert_false(lost_brokers_contain(&lost, 2, 7, NOW_US));
+    for (int32_t other = 1 + PLACES; other < 10000; other += PLACES) { /* the same place */
+        assert_false(lost_brokers_contain(&lost, other, 7, NOW_US));
+    }
 }
 
 static void test_a_note_is_taken_back_by_its_own(void **state)
 {
     (void)state;
     struct lost_brokers lost = {0};
-    lost_brokers_note(&lost, 7, NOW_US);
-    lost_brokers_forget(&lost, 7 + LOST_BROKER_PLACES);
-    assert_true(lost_brokers_contain(&lost, 7, NOW_US));
-    lost_brokers_forget(&lost, 7);
-    assert_false(lost_brokers_contain(&lost, 7, NOW_US));
-    lost_brokers_note(&lost, 7, NOW_US);
-    lost_brokers_note(&lost, 7 + LOST_BROKER_PLACES, NOW_US);
-    assert_false(lost_brokers_contain(&lost, 7, NOW_US));
-    assert_true(lost_brokers_contain(&lost, 7 + LOST_BROKER_PLACES, NOW_US));
+    lost_brokers_note(&lost, 1, 7, NOW_US);
+    lost_brokers_forget(&lost, 1 + PLACES, 7);
+    lost_brokers_forget(&lost, 2, 7);
+    lost_brokers_forget(&lost, 1, 8);
+    assert_true(lost_brokers_contain(&lost, 1, 7, NOW_US));
+    lost_brokers_forget(&lost, 1, 7);
+    assert_false(lost_brokers_contain(&lost, 1, 7, NOW_US));
+    lost_brokers_note(&lost, 1, 7, NOW_US);
+    lost_brokers_note(&lost, 1 + PLACES, 7, NOW_US);
+    assert_false(lost_brokers_contain(&lost, 1, 7, NOW_US));
+    assert_true(lost_brokers_contain(&lost, 1 + PLACES, 7, NOW_US));
 }
 
 /* ---- waits, on a loop of which only the clock and the timers exist ---- */
@@ -175,6 +190,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_note_is_of_one_process_and_ends),
+        cmocka_unit_test(test_brokers_of_one_epoch_are_told_apart),
         cmocka_unit_test(test_a_note_is_taken_back_by_its_own),
         cmocka_unit_test(test_news_of_its_broker_end_a_wait),
         cmocka_unit_test(test_time_ends_a_wait),
