@@ -9,7 +9,7 @@
  *                                            | term or vote changed: a job writes it; nothing steps until it is done
  *                                            v
  *                                          finish_update, when term and vote are durable
- *                                            | messages: filled from the tail and sent
+ *                                            | messages: filled from the tail and sent; a new commit index is told
  *                                            | leadership lost: told
  *                                            | commit index: applied, in order
  *                                            | leadership gained, leader known: told
@@ -226,6 +226,7 @@ static void finish_update(struct quorum *quorum)
     if (quorum->update.flags & (RAFT_UPDATE_MESSAGES)) {
         quorum_send_messages(quorum);
     }
+    quorum_tell_commit(quorum);
     quorum_install_check(quorum);
     note_state(quorum, false);
     if (!quorum->is_failed) {

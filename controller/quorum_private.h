@@ -33,6 +33,7 @@ struct quorum_contact {
     uint64_t term;
     uint64_t last_us;
     uint64_t caught_up_us;
+    uint64_t told_commit_index; /* by quorum_tell_commit */
 };
 
 /* A part of a received append while libraft has it: its entries, of which the update names those to be stored. */
@@ -199,6 +200,8 @@ void quorum_resume(struct quorum *quorum);
 void quorum_inbox_done(struct quorum *quorum);
 /* Sends the messages of the update. */
 void quorum_send_messages(struct quorum *quorum);
+/* A leader tells each member that holds what is committed that it is. */
+void quorum_tell_commit(struct quorum *quorum);
 /* Fills in the sender, encodes, sends. */
 void quorum_send(struct quorum *quorum, struct quorum_message *message, const char *to_address);
 /* NULL: nobody with this id has answered in this term. */

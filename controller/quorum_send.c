@@ -3,6 +3,8 @@
 #include "common/mem.h"
 #include "controller/quorum_private.h"
 
+#define APPEND_VERSION 0 /* libraft's MESSAGE__APPEND_ENTRIES_VERSION */
+
 void quorum_send(struct quorum *quorum, struct quorum_message *message, const char *to_address)
 {
     if (quorum->events.send == NULL || quorum->is_failed) {
@@ -124,4 +126,42 @@ void quorum_send_messages(struct quorum *quorum)
         }
     }
     quorum->update.messages.n = 0;
+}
+
+/* Behind what both are known to have: nothing that the member has otherwise can pass for committed. */
+static void tell_commit_index(struct quorum *quorum, const struct raft_server *member, uint64_t index)
+{
+    struct quorum_message message = {
+        .type = QUORUM_APPEND,
+        .version = APPEND_VERSION,
+        .to_raft_id = member->id,
+        .term = raft_current_term(&quorum->raft),
+        .append = {.prev_index = index, .prev_term = quorum_term_of(quorum, index), .commit_index = index}};
+    if (message.append.prev_term != 0) {
+        quorum_send(quorum, &message, member->address);
+    }
+}
+
+/* libraft tells the commit index with the next entries or heartbeat, a heartbeat's time after it knows it: so long brokers that take the metadata
+ * from another controller than the active one would wait for a new leader. */
+void quorum_tell_commit(struct quorum *quorum)
+{
+    struct raft *raft = &quorum->raft;
+    if (raft_state(raft) != RAFT_LEADER) {
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(quorum->contacts) && !quorum->is_failed; i++) {
+        struct quorum_contact *contact = &quorum->contacts[i];
+        const struct raft_server *member = quorum_configuration_find(&raft->configuration, contact->raft_id);
+        raft_index index = 0;
+        if (member == NULL || contact->term != raft_current_term(raft) ||
+            raft_match_index(raft, contact->raft_id, &index) != 0) {
+            continue;
+        }
+        index = index < raft_commit_index(raft) ? index : raft_commit_index(raft);
+        if (index > contact->told_commit_index) {
+            contact->told_commit_index = index;
+            tell_commit_index(quorum, member, index);
+        }
+    }
 }

@@ -49,6 +49,8 @@ enum append_acks {
 
 /* How long an append waits for this broker's own sync at least. */
 #define PARTITION_DISK_WAIT_US 30000000u
+/* For so long a gap in a producer's sequences is answered as the change of leaders that made it. */
+#define PARTITION_NEW_LEADER_US 1000000u
 #define PARTITION_MESSAGE_BYTES 224
 
 /* One append under way: the internal call that serves produce, coordinators and controllers alike. Zero it, fill the first
@@ -129,6 +131,7 @@ struct partition {
     unsigned gauges; /* bits: in which gauges it is counted (partition_gauges.c) */
 
     /* leader */
+    uint64_t leading_since_us; /* of the loop's clock: when this replica began to lead in its epoch */
     struct replica_progress progress;
     struct replica_cursor *cursors;
     int64_t news_end; /* what the cursors have been told of */

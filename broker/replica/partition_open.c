@@ -147,6 +147,7 @@ static void partition_lead(struct partition *partition)
     if (partition->state != PARTITION_LEADER) {
         partition_set_state(partition, PARTITION_LEADER);
     }
+    partition->leading_since_us = loop_now_us(partition->set->worker->loop);
     partition_lead_begin(partition);
     partition_count(partition);
     partition_opened(partition);

@@ -1,5 +1,5 @@
 /* Elections on disks that take their time: what is written does not count as silence (quorum_time.c), and a leader hears of those who write
- * (answer_alive). tests/sim/election_sim shows what it is good for. */
+ * (answer_alive); what is committed is told at once (quorum_tell_commit). tests/sim/election_sim shows what it is good for. */
 #include "tests/unit/controller/quorum_peer.h"
 
 /* Until it has asked for pre-votes; then 2 grants one, and the write of the new term has begun. */
@@ -120,6 +120,49 @@ static void test_leader_hears_of_a_follower_that_writes(void **state)
     harness_done(&harness);
 }
 
+static void assert_tells_commit(struct harness *harness, uint64_t member_id, uint64_t commit_index)
+{
+    const struct quorum_message *told = harness_only(harness, QUORUM_APPEND);
+    assert_int_equal(told->to_raft_id, member_id);
+    assert_int_equal(told->append.entry_count, 0);
+    assert_int_equal(told->append.commit_index, commit_index);
+    assert_int_equal(told->append.prev_index, commit_index);
+    assert_int_equal(told->append.prev_term, quorum_term_of(harness->quorum, commit_index));
+    harness_forget_sent(harness);
+}
+
+/* A commit index is not kept until the next heartbeat, is told to nobody who lacks the entry, and once. */
+static void test_members_hear_at_once_of_what_is_committed(void **state)
+{
+    (void)state;
+    struct harness harness;
+    harness_init(&harness);
+    harness_elect(&harness);
+    uint64_t barrier_index = harness_last_index(&harness);
+    harness_append_result(&harness, 2, harness_term(&harness), 0, barrier_index);
+    harness_forget_sent(&harness);
+    harness_propose(&harness, "a");
+    uint64_t index = harness_last_index(&harness);
+    assert_int_equal(harness_only(&harness, QUORUM_APPEND)->append.entry_count, 1); /* 3 has not answered yet */
+    harness_forget_sent(&harness);
+    harness_append_result(&harness, 2, harness_term(&harness), 0, index);
+    assert_int_equal(harness.sent_count, 0); /* the own disk lacks it */
+    harness_end_jobs(&harness);
+    assert_tells_commit(&harness, 2, index);
+    harness_append_result(&harness, 2, harness_term(&harness), 0, index);
+    assert_int_equal(harness.sent_count, 0);
+    /* Committed without it: it hears of it with its own answer. libraft sends it what it lacks. */
+    harness_append_result(&harness, 3, harness_term(&harness), 0, barrier_index);
+    assert_int_equal(harness_count(&harness, QUORUM_APPEND), 2);
+    assert_int_equal(harness.sent[0].message.append.entry_count, 1);
+    assert_int_equal(harness.sent[1].message.append.entry_count, 0);
+    assert_int_equal(harness.sent[1].message.append.commit_index, barrier_index);
+    harness_forget_sent(&harness);
+    harness_append_result(&harness, 3, harness_term(&harness), 0, index);
+    assert_tells_commit(&harness, 3, index);
+    harness_done(&harness);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +171,7 @@ int main(void)
         cmocka_unit_test(test_candidate_that_failed_asks_for_pre_votes_again),
         cmocka_unit_test(test_follower_stands_as_soon_as_its_entries_are_written),
         cmocka_unit_test(test_leader_hears_of_a_follower_that_writes),
+        cmocka_unit_test(test_members_hear_at_once_of_what_is_committed),
     };
     return cmocka_run_group_tests_name("quorum_time", tests, NULL, NULL);
 }

@@ -347,6 +347,22 @@ static void what_comes_behind_a_refused_batch_waits_for_it(void **state)
     refused_batches_done(&world->partition.refused);
 }
 
+/* The batch before it is on its way from the former leader, which refused it: that is no gap yet. */
+static void a_gap_behind_a_change_of_leaders_waits(void **state)
+{
+    struct world *world = *state;
+    assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 0), ERROR_NONE);
+    world->partition.leading_since_us = loop_now_us(world->worker.loop);
+    assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 6), ERROR_NOT_LEADER_OR_FOLLOWER);
+    assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 3), ERROR_NONE);
+    assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 6), ERROR_NONE);
+    assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 12), ERROR_NOT_LEADER_OR_FOLLOWER);
+    world->partition.leading_since_us -= PARTITION_NEW_LEADER_US;
+    assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 12), ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_int_equal(partition_log_end_offset(world->partition.log), 9);
+    refused_batches_done(&world->partition.refused);
+}
+
 /* acks=all waits for every member of the ISR; readers see nothing before. */
 static void acks_all_waits_for_the_isr(void **state)
 {
@@ -464,6 +480,7 @@ int main(void)
         TEST(acks_none_ends_at_once_and_acks_leader_with_the_disk),
         TEST(too_few_in_sync),
         TEST(what_comes_behind_a_refused_batch_waits_for_it),
+        TEST(a_gap_behind_a_change_of_leaders_waits),
         TEST(acks_all_waits_for_the_isr),
         TEST(too_few_in_sync_at_the_end),
         TEST(later_epoch_ends_what_waits),
