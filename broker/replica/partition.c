@@ -152,18 +152,30 @@ static enum error_code partition_refusal_code(const struct partition *partition,
     UNREACHABLE();
 }
 
-/* A batch that was sent behind one that was refused comes too early (R4; trap 13). */
+/* librdkafka may send to a new leader what comes behind a batch that the former leader still has to refuse (its issue 4953): a gap that closes by
+ * itself if it is not called one (docs/adr/0013). */
+static bool partition_is_new_leader(const struct partition *partition)
+{
+    return loop_now_us(partition->set->worker->loop) - partition->leading_since_us < PARTITION_NEW_LEADER_US;
+}
+
+/* A batch that was sent behind one that was refused comes too early (R4; trap 13); also for a log that does not know the producer, and would begin
+ * with any sequence (trap 12). */
 static enum error_code partition_append_behind(struct partition *partition, struct partition_append *append,
                                                const struct batch_header *header)
 {
     int32_t next_sequence = 0;
-    if (partition->refused.rows == NULL || append->is_internal) {
+    bool is_new_leader = partition_is_new_leader(partition);
+    if ((partition->refused.rows == NULL && !is_new_leader) || append->is_internal || !batch_has_producer_id(header)) {
         return ERROR_NONE;
     }
     bool is_known =
         partition_log_next_sequence(partition->log, header->producer_id, header->producer_epoch, &next_sequence);
     enum error_code error = refused_batches_behind(&partition->refused, header, is_known, next_sequence,
                                                    loop_now_us(partition->set->worker->loop));
+    if (error == ERROR_NONE && is_new_leader && batch_sequence_is_later(header->base_sequence, next_sequence)) {
+        error = ERROR_NOT_LEADER_OR_FOLLOWER;
+    }
     if (error != ERROR_NONE) {
         (void)snprintf(append->message, sizeof(append->message),
                        "the batch of this producer before it was refused and has not come again; nothing was appended");
@@ -260,13 +272,6 @@ static void partition_append_wait(struct partition_append **list, struct partiti
     append->is_waiting = true;
 }
 
-/* librdkafka may send to a new leader what comes behind a batch that the former leader still has to refuse (its issue 4953): a gap that closes by
- * itself if it is not called one (docs/adr/0013). */
-static bool partition_is_new_leader(const struct partition *partition)
-{
-    return loop_now_us(partition->set->worker->loop) - partition->leading_since_us < PARTITION_NEW_LEADER_US;
-}
-
 static enum error_code partition_append_to_log(struct partition *partition, struct partition_append *append,
                                                struct append_result *ret_result)
 {
@@ -286,13 +291,6 @@ static enum error_code partition_append_to_log(struct partition *partition, stru
         }
         partition_set_write_failed(partition->set, partition_log_dir(partition->log));
         return ERROR_KAFKA_STORAGE_ERROR;
-    }
-    if (ret_result->refusal == APPEND_OUT_OF_ORDER_SEQUENCE && partition_is_new_leader(partition)) {
-        (void)snprintf(append->message, sizeof(append->message),
-                       "the leader of %s-%" PRId32 " has just changed and lacks the batch of this producer before this "
-                       "one; nothing was appended",
-                       partition->topic_name, partition->key.partition_index);
-        return ERROR_NOT_LEADER_OR_FOLLOWER;
     }
     return partition_refusal_code(partition, ret_result->refusal, append->message);
 }

@@ -49,7 +49,7 @@ enum append_acks {
 
 /* How long an append waits for this broker's own sync at least. */
 #define PARTITION_DISK_WAIT_US 30000000u
-/* For so long a gap in a producer's sequences is answered as the change of leaders that made it. */
+/* So long a leader takes a gap in a producer's sequences for an effect of the change of leaders. */
 #define PARTITION_NEW_LEADER_US 1000000u
 #define PARTITION_MESSAGE_BYTES 224
 

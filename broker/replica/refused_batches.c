@@ -39,13 +39,6 @@ void refused_batches_note(struct refused_batches *refused, struct span bytes, en
                                   .until_us = now_us + REFUSED_BATCH_US};
 }
 
-/* Sequences go on at 0 behind INT32_MAX: nearer ahead than behind counts as later. */
-static bool is_later(int32_t sequence, int32_t than)
-{
-    uint32_t distance = ((uint32_t)sequence - (uint32_t)than) & INT32_MAX;
-    return distance != 0 && distance < (UINT32_C(1) << 30);
-}
-
 enum error_code refused_batches_behind(struct refused_batches *refused, const struct batch_header *header,
                                        bool is_known, int32_t next_sequence, uint64_t now_us)
 {
@@ -57,7 +50,7 @@ enum error_code refused_batches_behind(struct refused_batches *refused, const st
             if (row->base_sequence == header->base_sequence) {
                 row->until_us = 0; /* here it is again */
             } else if ((!is_known || next_sequence == row->base_sequence) &&
-                       is_later(header->base_sequence, row->base_sequence)) {
+                       batch_sequence_is_later(header->base_sequence, row->base_sequence)) {
                 error = row->error;
             }
         }

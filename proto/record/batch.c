@@ -185,6 +185,12 @@ int32_t batch_sequence_add(int32_t sequence, int32_t increment)
     return (int32_t)(((uint32_t)sequence + (uint32_t)increment) & INT32_MAX);
 }
 
+bool batch_sequence_is_later(int32_t sequence, int32_t than)
+{
+    uint32_t distance = ((uint32_t)sequence - (uint32_t)than) & INT32_MAX;
+    return distance != 0 && distance < (UINT32_C(1) << 30);
+}
+
 int32_t batch_last_sequence(const struct batch_header *header)
 {
     if (header->base_sequence < 0 || header->last_offset_delta < 0) {

@@ -174,6 +174,8 @@ static inline int64_t batch_next_offset(const struct batch_header *header)
 /* `sequence` + `increment`, wrapping from 2^31 - 1 to 0 (correctness trap 12). Neither may be
  * negative. */
 int32_t batch_sequence_add(int32_t sequence, int32_t increment);
+/* Nearer ahead than behind counts as later. */
+bool batch_sequence_is_later(int32_t sequence, int32_t than);
 
 /* The sequence of the last record; BATCH_NO_SEQUENCE when the batch has none. */
 int32_t batch_last_sequence(const struct batch_header *header);
