@@ -164,16 +164,17 @@ static void try_twice(struct campaign *campaign)
 {
     struct crash_part part = CRASH_PART_OF(campaign->count);
     struct fs_sim *sim = build(campaign, &part, false);
+    bool was_power = prop_chance(&campaign->prop, 1, 2);
     bool is_power = prop_chance(&campaign->prop, 1, 2);
     uint64_t calls = prop_range(&campaign->prop, 1, 12);
-    say_where(campaign, CRASH_TWICE, "then %s, again after %" PRIu64 " calls of the recovery",
-              is_power ? "power loss" : "killed", calls);
-    fs_sim_crash(sim, is_power ? FS_SIM_CRASH_LOSE : FS_SIM_CRASH_KILL, 0);
+    say_where(campaign, CRASH_TWICE, "then %s, and after %" PRIu64 " calls of the recovery %s",
+              was_power ? "power loss" : "killed", calls, is_power ? "power loss" : "killed");
+    fs_sim_crash(sim, was_power ? FS_SIM_CRASH_LOSE : FS_SIM_CRASH_KILL, 0);
     fs_sim_crash_at(sim, fs_sim_call_count(sim) + calls, (enum fs_sim_tear)prop_below(&campaign->prop, 3));
     campaign->workload->stumble(campaign->run, sim);
     /* The promise is that of a power loss if either crash was one. */
     fs_sim_crash(sim, is_power ? FS_SIM_CRASH_RANDOM : FS_SIM_CRASH_KILL, prop_u64(&campaign->prop));
-    enum crash_end end = campaign->workload->recover(campaign->run, sim, CRASH_TWICE, is_power);
+    enum crash_end end = campaign->workload->recover(campaign->run, sim, CRASH_TWICE, was_power || is_power);
     CHECK(fs_sim_open_files(sim) == 0);
     fs_sim_free(sim);
     note_end(campaign, CRASH_TWICE, end);
@@ -206,7 +207,8 @@ static void collect(void *ctx, const char *name)
     CHECK(fs_stat(walk->fs, path, &stat) == ERR_OK);
     if (stat.is_directory) {
         walk_directory(walk->fs, path, walk->paths, &walk->count);
-    } else if (stat.bytes > 0 && walk->count < PATHS_MAX) {
+    } else if (stat.bytes > 0) {
+        CHECK(walk->count < PATHS_MAX);
         walk->paths[walk->count++] = plain_strdup(path);
     }
 }
@@ -249,8 +251,9 @@ static void try_prefix(struct campaign *campaign, size_t count)
     struct fs_sim_options options = {.seed = campaign->seed};
     struct fs_sim *sim = fs_sim_new(&options);
     uint64_t crash_call = count < campaign->tape->count ? campaign->tape->ops[count].change.number : 0;
-    void *run = campaign->workload->run(sim, campaign->seed, crash_call);
     campaign->count = count;
+    say_where(campaign, CRASH_KILLED, "on the way there");
+    void *run = campaign->workload->run(sim, campaign->seed, crash_call);
     campaign->run = run;
     try_killed(campaign);
     try_torn_all(campaign);

@@ -1,9 +1,8 @@
 /* One partition's log, led and followed, as tests/unit/storage/log_script.h draws it, whose model also says what a crash may have left. */
-#include "broker/storage/log_marks.h"
+#include "tests/crash/crash_log.h"
+
 #include "broker/storage/log_state.h"
 #include "common/mem.h"
-#include "tests/crash/crash_campaign.h"
-#include "tests/unit/storage/log_script.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,16 +11,7 @@
 
 #define STEPS 36
 #define CHECKPOINT_STEPS 5
-#define PARTITION_PATH HARNESS_DIR "/" HARNESS_TOPIC "-0"
 #define ABORTED_MAX 64u
-/* Of a batch's header what its CRC does not cover, as Kafka defined it: base offset, length, leader epoch. */
-#define BATCH_UNCOVERED_BYTES 16u
-
-struct log_run {
-    struct harness harness;
-    struct log_script script;
-    bool has_log;
-};
 
 static void *run_log(struct fs_sim *sim, uint64_t seed, uint64_t crash_call, bool is_follower)
 {
@@ -60,7 +50,7 @@ static void done_log(void *run)
 
 /* ---- what every opened log must be ---- */
 
-static enum err open_log(const struct log_run *run, struct fs_sim *sim, struct harness *ret_harness)
+enum err crash_log_open(const struct log_run *run, struct fs_sim *sim, struct harness *ret_harness)
 {
     harness_init(ret_harness, sim, NULL, HARNESS_DIR);
     ret_harness->settings = run->harness.settings;
@@ -68,8 +58,7 @@ static enum err open_log(const struct log_run *run, struct fs_sim *sim, struct h
     return err == ERR_OK ? harness_open(ret_harness) : err;
 }
 
-/* The slice of one batch; its bytes are mem_free's. */
-static enum err read_at(struct partition_log *log, int64_t offset, struct span *ret_bytes)
+enum err crash_log_read_at(struct partition_log *log, int64_t offset, struct span *ret_bytes)
 {
     struct log_read_request request = {
         .offset = offset, .end_offset = partition_log_end_offset(log), .max_bytes = 1, .wants_one = true};
@@ -91,6 +80,13 @@ static enum err read_at(struct partition_log *log, int64_t offset, struct span *
     return err;
 }
 
+/* Of a batch, as far as it is part of the log. */
+struct seen_time {
+    int64_t timestamp_ms;
+    int64_t first_offset;
+    int64_t last_offset;
+};
+
 /* What the batches themselves say. */
 struct replayed {
     struct producer_state producers;
@@ -109,17 +105,23 @@ static void replay_batch(struct replayed *replayed, const struct batch *batch)
     }
 }
 
-/* Found by its time, wherever that leads to at most this batch. */
-static void check_time(struct partition_log *log, const struct batch *batch)
+/* Whoever looks for the time of the last batch is led into the first one that is as late. */
+static void check_time(struct partition_log *log, const struct seen_time *times, size_t count)
 {
     struct log_time_query query;
-    assert_int_equal(
-        log_time_plan(log, LOG_TIME_AT_OR_AFTER, batch->header.max_timestamp_ms, partition_log_end_offset(log), &query),
-        ERR_OK);
+    int64_t timestamp_ms = times[count - 1].timestamp_ms;
+    size_t first = 0;
+    while (times[first].timestamp_ms < timestamp_ms) {
+        first++;
+    }
+    assert_int_equal(log_time_plan(log, LOG_TIME_AT_OR_AFTER, timestamp_ms, partition_log_end_offset(log), &query),
+                     ERR_OK);
     assert_int_equal(log_time_run(&query), ERR_OK);
-    if (query.offset < partition_log_start_offset(log) || query.offset > batch_last_offset(&batch->header)) {
-        fail_msg("the time of the batch at %ld leads to %ld; the log is [%ld, %ld)", (long)batch->header.base_offset,
-                 (long)query.offset, (long)partition_log_start_offset(log), (long)partition_log_end_offset(log));
+    if (query.offset < times[first].first_offset || query.offset > times[first].last_offset) {
+        fail_msg("the time of the batch at %ld leads to %ld instead of [%ld, %ld]; the log is [%ld, %ld)",
+                 (long)times[count - 1].first_offset, (long)query.offset, (long)times[first].first_offset,
+                 (long)times[first].last_offset, (long)partition_log_start_offset(log),
+                 (long)partition_log_end_offset(log));
     }
     log_time_done(&query);
 }
@@ -168,11 +170,12 @@ static void check_producers(const struct partition_log *log, const struct replay
     }
 }
 
-/* Each batch is found through the indexes; producers and aborted transactions are those of the batches. */
-static void check_places(const struct log_script *script)
+void crash_log_check_places(const struct log_script *script)
 {
     struct partition_log *log = script->harness->log;
     struct replayed replayed = {.aborted_count = 0};
+    struct seen_time *times = (struct seen_time *)mem_array(script->count + 1, sizeof(*times));
+    size_t time_count = 0;
     producer_state_init(&replayed.producers);
     for (size_t i = 0; i < script->count; i++) {
         const struct script_batch *expected = &script->batches[i];
@@ -183,10 +186,11 @@ static void check_places(const struct log_script *script)
         }
         int64_t offset = expected->base_offset < partition_log_start_offset(log) ? partition_log_start_offset(log)
                                                                                  : expected->base_offset;
-        assert_int_equal(read_at(log, offset, &bytes), ERR_OK);
+        assert_int_equal(crash_log_read_at(log, offset, &bytes), ERR_OK);
         assert_int_equal(batch_parse(bytes, &batch), ERR_OK);
         assert_int_equal(batch.header.base_offset, expected->base_offset);
-        check_time(log, &batch);
+        times[time_count++] = (struct seen_time){batch.header.max_timestamp_ms, offset, expected->next_offset - 1};
+        check_time(log, times, time_count);
         replay_batch(&replayed, &batch);
         mem_free((void *)(uintptr_t)bytes.data);
     }
@@ -197,6 +201,7 @@ static void check_places(const struct log_script *script)
     }
     check_producers(log, &replayed);
     producer_state_done(&replayed.producers);
+    mem_free(times);
 }
 
 /* What recovery reported must be on the disk: the power goes again at once. */
@@ -205,7 +210,7 @@ static void check_is_durable(const struct log_run *run, const struct fs_sim *rec
     struct fs_sim *sim = fs_sim_clone(recovered);
     struct harness harness;
     fs_sim_crash(sim, FS_SIM_CRASH_LOSE, 1);
-    assert_int_equal(open_log(run, sim, &harness), ERR_OK);
+    assert_int_equal(crash_log_open(run, sim, &harness), ERR_OK);
     assert_int_equal(partition_log_end_offset(harness.log), partition_log_end_offset(first->log));
     assert_int_equal(partition_log_start_offset(harness.log), partition_log_start_offset(first->log));
     harness_done(&harness);
@@ -235,15 +240,18 @@ static enum crash_end recover_log(const void *run, struct fs_sim *sim, enum cras
     enum crash_end end = CRASH_NEW;
     (void)kind;
     script.harness = &harness;
-    enum err err = open_log(log_run, sim, &harness);
+    enum err err = crash_log_open(log_run, sim, &harness);
     if (err == ERR_OK) {
         end = partition_log_end_offset(harness.log) >= script.end_offset ? CRASH_WHOLE : CRASH_SHORTER;
         check_is_durable(log_run, sim, &harness);
         log_script_check_recovered(&script, lost_power);
-        check_places(&script);
+        crash_log_check_places(&script);
         check_works(&script);
-    } else if (log_run->has_log || harness.dir == NULL) {
+    } else if (log_run->has_log || harness.dir == NULL || err != ERR_NOT_FOUND) {
         fail_msg("%s: %s", err_name(err), harness.problem.text);
+    } else { /* nobody was told that it is there: it is made as if nothing had been */
+        assert_int_equal(harness_create(&harness), ERR_OK);
+        check_works(&script);
     }
     harness_done(&harness);
     return end;
@@ -252,7 +260,7 @@ static enum crash_end recover_log(const void *run, struct fs_sim *sim, enum cras
 static void stumble_log(const void *run, struct fs_sim *sim)
 {
     struct harness harness;
-    enum err err = open_log((const struct log_run *)run, sim, &harness);
+    enum err err = crash_log_open((const struct log_run *)run, sim, &harness);
     if (err == ERR_OK) {
         harness_pump(&harness);
     }
@@ -262,234 +270,13 @@ static void stumble_log(const void *run, struct fs_sim *sim)
     harness_done(&harness);
 }
 
-/* ---- a flipped bit ---- */
-
-/* What the undamaged log is, and up to where its directory says itself that nothing may be missing. */
-struct flip_base {
-    struct log_script script;
-    int64_t start_offset;
-    int64_t end_offset;
-    int64_t floor_offset;
-    int64_t recovery_offset;
-    bool is_quiet; /* no truncation was under way */
-};
-
-static bool read_base(const struct log_run *run, const struct fs_sim *whole, struct flip_base *ret_base)
-{
-    struct fs_sim *sim = fs_sim_clone(whole);
-    struct harness harness;
-    struct log_marks marks = {.recovery_offset = 0};
-    struct log_checkpoint_row row;
-    bool are_marks_known = log_marks_read(fs_sim_fs(sim), PARTITION_PATH, &marks) == ERR_OK;
-    *ret_base = (struct flip_base){.script = run->script, .recovery_offset = marks.recovery_offset};
-    const struct log_script *model = &run->script;
-    ret_base->is_quiet = model->least_end_offset == INT64_MAX && model->discard_offset < 0;
-    enum err err = open_log(run, sim, &harness);
-    bool is_open = err == ERR_OK && are_marks_known;
-    if (is_open) {
-        log_dir_checkpoint_row(harness.dir, HARNESS_TOPIC, 0, &row);
-        ret_base->floor_offset = log_marks_floor(&marks, &row, log_dir_row_generation(harness.dir));
-        if (marks.log_start_offset > ret_base->floor_offset) {
-            ret_base->floor_offset = marks.log_start_offset; /* what was deleted had been committed */
-        }
-        ret_base->script.harness = &harness;
-        log_script_check_recovered(&ret_base->script, false);
-        ret_base->start_offset = partition_log_start_offset(harness.log);
-        ret_base->end_offset = partition_log_end_offset(harness.log);
-        /* The product's own idea of the floor must not fall behind what it was made to write down. */
-        if (ret_base->is_quiet) {
-            assert_true(ret_base->floor_offset >= run->script.stated_offset);
-        }
-    }
-    harness_done(&harness);
-    fs_sim_free(sim);
-    return is_open;
-}
-
-/* The batch whose bytes hold `pos`; *ret_in_batch: how far inside. False: behind the last whole batch. */
-static bool find_hit(const struct fs_sim *whole, const struct crash_flip *flip, int64_t *ret_base_offset,
-                     uint64_t *ret_in_batch)
-{
-    struct span rest;
-    struct batch_header header;
-    uint64_t pos = 0;
-    assert_int_equal(fs_sim_peek(whole, flip->path, &rest), ERR_OK);
-    while (batch_header_parse(rest, &header) == ERR_OK && header.batch_bytes <= rest.bytes) {
-        if (flip->pos < pos + header.batch_bytes) {
-            *ret_base_offset = header.base_offset;
-            *ret_in_batch = flip->pos - pos;
-            return true;
-        }
-        pos += header.batch_bytes;
-        rest = span_sub(rest, header.batch_bytes, rest.bytes - header.batch_bytes);
-    }
-    return false;
-}
-
-static bool is_same(const struct batch *batch, const struct script_batch *expected)
-{
-    struct record_iter iter;
-    struct record record;
-    if (batch->header.base_offset != expected->base_offset ||
-        batch_next_offset(&batch->header) != expected->next_offset) {
-        return false;
-    }
-    if (batch_is_control(&batch->header)) {
-        return true;
-    }
-    record_iter_init(&iter, &batch->header, batch_records(batch));
-    return record_iter_next(&iter, &record) == ERR_OK &&
-           memcmp(record.value.data, &expected->content, sizeof(expected->content)) == 0;
-}
-
-/* Reads every batch that is left: each is right, or the reader is told. Returns how many readers were told. */
-static unsigned check_readers(const struct flip_base *base, struct partition_log *log, int64_t hit_offset,
-                              bool may_be_uncovered)
-{
-    unsigned told = 0;
-    for (size_t i = 0; i < base->script.count; i++) {
-        const struct script_batch *expected = &base->script.batches[i];
-        struct span bytes = SPAN_NULL;
-        struct batch batch;
-        if (expected->base_offset < partition_log_start_offset(log) ||
-            expected->base_offset >= partition_log_end_offset(log)) {
-            continue;
-        }
-        enum err err = read_at(log, expected->base_offset, &bytes);
-        bool is_good = err == ERR_OK && batch_parse(bytes, &batch) == ERR_OK && batch_check_crc(&batch) == ERR_OK;
-        if (!is_good) {
-            told++;
-            /* Without the damage in the way nobody has a reason to fail. */
-            assert_true(hit_offset <= expected->base_offset);
-        } else if (!is_same(&batch, expected)) {
-            assert_true(may_be_uncovered && expected->base_offset >= hit_offset);
-            told++;
-        }
-        mem_free((void *)(uintptr_t)bytes.data);
-    }
-    return told;
-}
-
-static bool ends_with(const char *path, const char *suffix)
-{
-    size_t bytes = strlen(suffix);
-    return strlen(path) >= bytes && strcmp(path + strlen(path) - bytes, suffix) == 0;
-}
-
-static void count_segment(void *ctx, const char *name)
-{
-    *(size_t *)ctx += ends_with(name, ".log") ? 1 : 0;
-}
-
-/* "Nothing was cut": neither what the damaged segment holds behind the damage, nor a segment behind it. */
-static void check_uncut(struct fs_sim *whole, struct fs_sim *sim, const struct crash_flip *flip)
-{
-    size_t counts[2] = {0, 0};
-    struct span bytes[2];
-    assert_int_equal(fs_list(fs_sim_fs(whole), PARTITION_PATH, count_segment, &counts[0]), ERR_OK);
-    assert_int_equal(fs_list(fs_sim_fs(sim), PARTITION_PATH, count_segment, &counts[1]), ERR_OK);
-    assert_int_equal(fs_sim_peek(whole, flip->path, &bytes[0]), ERR_OK);
-    assert_int_equal(fs_sim_peek(sim, flip->path, &bytes[1]), ERR_OK);
-    assert_int_equal(counts[0], counts[1]);
-    assert_int_equal(bytes[0].bytes, bytes[1].bytes);
-}
-
-static enum crash_end check_segment_flip(const struct log_run *run, const struct flip_base *base, struct fs_sim *whole,
-                                         struct fs_sim *sim, const struct crash_flip *flip)
-{
-    struct harness harness;
-    int64_t hit_offset = base->end_offset;
-    uint64_t in_batch = BATCH_UNCOVERED_BYTES;
-    bool is_hit = find_hit(whole, flip, &hit_offset, &in_batch) && hit_offset < base->end_offset;
-    enum crash_end end = CRASH_HARMLESS;
-    enum err err = open_log(run, sim, &harness);
-    if (err != ERR_OK) {
-        assert_int_equal(err, ERR_CORRUPT);
-        if (strstr(harness.problem.text, "Nothing was cut") == NULL || !is_hit || hit_offset >= base->floor_offset) {
-            fail_msg("refused, with the damage at %ld and the floor at %ld: %s", (long)hit_offset,
-                     (long)base->floor_offset, harness.problem.text);
-        }
-        check_uncut(whole, sim, flip);
-        end = CRASH_REFUSED;
-    } else {
-        int64_t end_offset = partition_log_end_offset(harness.log);
-        assert_true(partition_log_start_offset(harness.log) <= base->start_offset || !is_hit);
-        if (end_offset != base->end_offset) {
-            /* Cut, at the damage and nowhere else; and only what nobody knows to have been on the disk. */
-            if (!is_hit || end_offset != hit_offset || hit_offset < base->floor_offset) {
-                fail_msg("cut at %ld, with the damage at %ld, the floor at %ld and the end at %ld", (long)end_offset,
-                         (long)hit_offset, (long)base->floor_offset, (long)base->end_offset);
-            }
-            end = CRASH_SHORTER;
-        }
-        unsigned told =
-            check_readers(base, harness.log, is_hit ? hit_offset : INT64_MAX, in_batch < BATCH_UNCOVERED_BYTES);
-        /* Scanned, yet it stayed: only bytes that no checksum covers. */
-        assert_true(end == CRASH_SHORTER || !is_hit || in_batch < BATCH_UNCOVERED_BYTES || told > 0 ||
-                    hit_offset < base->start_offset);
-        end = told > 0 ? CRASH_NOTICED : end;
-    }
-    harness_done(&harness);
-    return end;
-}
-
-/* Identities; and marks that told of a truncation which the checkpoint files do not know yet: without them it looks like a loss. */
-static bool may_refuse(const char *path, const char *problem)
-{
-    return ends_with(path, "/partition.metadata") || ends_with(path, "/meta.properties") ||
-           (ends_with(path, "/moldau-marks") && strstr(problem, "was on disk. Nothing was cut") != NULL);
-}
-
-/* Side files are made again, or missing them costs time only. */
-static enum crash_end check_side_flip(const struct log_run *run, const struct flip_base *base, struct fs_sim *sim,
-                                      const struct crash_flip *flip)
-{
-    struct log_script script = base->script;
-    struct harness harness;
-    enum crash_end end = CRASH_HARMLESS;
-    script.harness = &harness;
-    enum err err = open_log(run, sim, &harness);
-    if (err != ERR_OK) {
-        assert_true(harness.problem.text[0] != '\0');
-        if (!may_refuse(flip->path, harness.problem.text)) {
-            fail_msg("%s", harness.problem.text);
-        }
-        end = CRASH_REFUSED;
-    } else {
-        /* Without its marks a log begins where its first segment begins; what was deleted inside it shows again. */
-        assert_true(partition_log_start_offset(harness.log) <= base->start_offset);
-        log_script_check_all(&script);
-        /* Kafka's format of aborted transactions has no checksum, and no batch says what an entry does: docs/durability.md. */
-        if (!ends_with(flip->path, ".txnindex")) {
-            check_places(&script);
-        }
-    }
-    harness_done(&harness);
-    return end;
-}
-
-static enum crash_end check_log_flip(const void *run, struct fs_sim *whole, struct fs_sim *sim,
-                                     const struct crash_flip *flip)
-{
-    const struct log_run *log_run = (const struct log_run *)run;
-    struct flip_base base;
-    if (!read_base(log_run, whole, &base)) {
-        return CRASH_NEW; /* damage to what is not there yet */
-    }
-    if (ends_with(flip->path, ".log")) {
-        return check_segment_flip(log_run, &base, whole, sim, flip);
-    }
-    /* In the middle of a truncation two files are in question at once: what the other one was about to become can't be known. */
-    return base.is_quiet ? check_side_flip(log_run, &base, sim, flip) : CRASH_NEW;
-}
-
 const struct crash_workload crash_log_leader = {.name = "log of a leader",
                                                 .seed_count = 6,
                                                 .run = run_leader,
                                                 .done = done_log,
                                                 .recover = recover_log,
                                                 .stumble = stumble_log,
-                                                .check_flip = check_log_flip};
+                                                .check_flip = crash_log_check_flip};
 
 const struct crash_workload crash_log_follower = {.name = "log of a follower",
                                                   .seed_count = 4,
@@ -497,4 +284,4 @@ const struct crash_workload crash_log_follower = {.name = "log of a follower",
                                                   .done = done_log,
                                                   .recover = recover_log,
                                                   .stumble = stumble_log,
-                                                  .check_flip = check_log_flip};
+                                                  .check_flip = crash_log_check_flip};

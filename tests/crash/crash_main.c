@@ -137,15 +137,23 @@ static void identities(void **state)
 
 int main(int argument_count, char **arguments)
 {
-    (void)signal(SIGABRT, on_abort);
-    if (argument_count > 1) {
-        cmocka_set_test_filter(arguments[1]);
-    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(log_of_a_leader, tell_where),
         cmocka_unit_test_teardown(log_of_a_follower, tell_where),
         cmocka_unit_test_teardown(log_of_the_controllers, tell_where),
         cmocka_unit_test_teardown(identities, tell_where),
     };
+    (void)signal(SIGABRT, on_abort);
+    if (argument_count > 1) {
+        bool is_known = false;
+        for (size_t i = 0; i < ARRAY_COUNT(tests); i++) {
+            is_known = is_known || strcmp(tests[i].name, arguments[1]) == 0;
+        }
+        if (!is_known) { /* cmocka would run nothing, and be content */
+            printf("Bail out! no workload is called %s\n", arguments[1]);
+            return 2;
+        }
+        cmocka_set_test_filter(arguments[1]);
+    }
     return cmocka_run_group_tests_name("crash_campaign", tests, NULL, NULL);
 }

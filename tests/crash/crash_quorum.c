@@ -291,6 +291,7 @@ static void check_snapshot(const struct quorum_loaded *loaded, uint64_t index, u
     char text[128];
     assert_int_equal(loaded->snapshot.index, index);
     assert_int_equal(loaded->snapshot.term, term);
+    assert_int_equal(loaded->snapshot.configuration_index, 1);
     (void)snapshot_text(index, term, text);
     assert_true(span_equal_text(loaded->snapshot.data, text));
     assert_true(span_equal_text(loaded->snapshot.configuration, CONFIGURATION));
@@ -302,6 +303,7 @@ static void check_loaded(const struct quorum_run *run, const struct quorum_log *
     bool is_old_term = loaded->term == run->term && loaded->voted_for == run->vote;
     bool is_new_term = loaded->term == run->tried_term && loaded->voted_for == run->tried_vote;
     assert_true(is_old_term || is_new_term);
+    assert_true(loaded->first_index <= loaded->snapshot.index + 1); /* no hole between the two */
     if (run->is_installing && loaded->snapshot.index == run->tried_snapshot_index) {
         check_snapshot(loaded, run->tried_snapshot_index, run->tried_snapshot_term);
         assert_int_equal(loaded->entry_count, 0);

@@ -93,6 +93,7 @@ struct replay {
     struct fs *fs;
     struct file **files;
     uint64_t file_count;
+    bool is_partial; /* something was omitted: what depends on it does not happen. Else everything happens again */
 };
 
 /* Operations on what was never made, because its directory was omitted, do not happen either. */
@@ -110,9 +111,12 @@ static void make_file(struct replay *replay, const struct fs_sim_change *change,
         memset(replay->files + replay->file_count, 0, (count - replay->file_count) * sizeof(replay->files[0]));
         replay->file_count = count;
     }
-    /* A name that an omitted operation did not take away gives way to the new file. */
-    (void)fs_unlink(replay->fs, change->path);
-    if (fs_open(replay->fs, change->path, FS_OPEN_WRITE | FS_OPEN_CREATE, &file) == ERR_OK) {
+    if (replay->is_partial) {
+        (void)fs_unlink(replay->fs, change->path); /* a name that was not taken away gives way to the new file */
+    }
+    enum err err = fs_open(replay->fs, change->path, FS_OPEN_WRITE | FS_OPEN_CREATE | FS_OPEN_EXCLUSIVE, &file);
+    CHECK(err == ERR_OK || replay->is_partial);
+    if (err == ERR_OK) {
         replay->files[change->inode] = file;
         if (!has_name) {
             CHECK(fs_unlink(replay->fs, change->path) == ERR_OK);
@@ -122,17 +126,19 @@ static void make_file(struct replay *replay, const struct fs_sim_change *change,
 
 static void replay_name(struct replay *replay, const struct fs_sim_change *change)
 {
+    enum err err = ERR_OK;
     if (change->call == FS_SIM_RENAME) {
-        (void)fs_rename(replay->fs, change->path, change->to_path);
+        err = fs_rename(replay->fs, change->path, change->to_path);
     } else if (change->call == FS_SIM_UNLINK) {
-        (void)fs_unlink(replay->fs, change->path);
+        err = fs_unlink(replay->fs, change->path);
     } else if (change->call == FS_SIM_MKDIR) {
-        (void)fs_mkdir(replay->fs, change->path);
+        err = fs_mkdir(replay->fs, change->path);
     } else if (change->call == FS_SIM_RMDIR) {
-        (void)fs_rmdir(replay->fs, change->path);
+        err = fs_rmdir(replay->fs, change->path);
     } else {
         make_file(replay, change, true);
     }
+    CHECK(err == ERR_OK || replay->is_partial);
 }
 
 static void replay_bytes(struct replay *replay, const struct fs_sim_change *change)
@@ -140,6 +146,7 @@ static void replay_bytes(struct replay *replay, const struct fs_sim_change *chan
     struct file *file = file_of(replay, change->inode);
     enum err err = ERR_OK;
     if (file == NULL) {
+        CHECK(replay->is_partial);
         return;
     }
     if (change->call == FS_SIM_WRITE) {
@@ -164,7 +171,8 @@ static void replay_one(struct replay *replay, const struct crash_op *op, bool is
     if (crash_op_is_name(op)) {
         replay_name(replay, change);
     } else if (change->call == FS_SIM_SYNC_DIR) {
-        (void)fs_sync_dir(replay->fs, change->path);
+        enum err err = fs_sync_dir(replay->fs, change->path);
+        CHECK(err == ERR_OK || replay->is_partial);
     } else if (change->call == FS_SIM_SYNC_ALL) {
         CHECK(fs_sync_all(replay->fs, "/") == ERR_OK);
     } else {
@@ -185,7 +193,8 @@ static void replay_torn(struct replay *replay, const struct crash_tape *tape, co
 
 void crash_tape_replay(const struct crash_tape *tape, const struct crash_part *part, struct fs_sim *sim)
 {
-    struct replay replay = {.fs = fs_sim_fs(sim)};
+    bool is_whole = part->omitted_index == CRASH_TAPE_NEVER && part->first_lost_name == CRASH_TAPE_NEVER;
+    struct replay replay = {.fs = fs_sim_fs(sim), .is_partial = !is_whole};
     for (size_t i = 0; i < part->count; i++) {
         const struct crash_op *op = &tape->ops[i];
         bool is_lost_name = i >= part->first_lost_name && crash_op_is_name(op) && crash_op_is_pending(op, part->count);
