@@ -2,14 +2,12 @@
  *
  * Input:     byte 0: bit 0 repairs length, magic, base offset and CRC first (or else no mutation gets past the CRC), bits
  *            1-3 are the policy; the rest is the field's bytes.
- * Asserts:   the two readers of the record format, iter and walk, agree on a batch that was found good.
+ * Asserts:   the two readers of the record format, iter and walk, agree on a batch that was found good: it decompresses, and has all its records.
  */
 #include "common/big_endian.h"
 #include "common/mem.h"
 #include "proto/record/control.h"
 #include "proto/record/validate.h"
-
-#define FUZZ_PLAIN_BYTES_MAX (4u << 20)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -36,10 +34,11 @@ static void iterate(const struct batch *batch, struct decompressor *decompressor
     struct record_iter iter;
     struct record record;
     struct control_marker marker;
-    enum err err;
 
-    bytebuf_init(&plain, FUZZ_PLAIN_BYTES_MAX);
-    if (batch_records_plain(batch, decompressor, &plain, &records) == ERR_OK) {
+    bytebuf_init(&plain, DECOMPRESS_BYTES_MAX);
+    enum err err = batch_records_plain(batch, decompressor, &plain, &records);
+    CHECK(!is_good || err == ERR_OK);
+    if (err == ERR_OK) {
         record_iter_init(&iter, &batch->header, records);
         while ((err = record_iter_next(&iter, &record)) == ERR_OK) {
             struct span rest = record.header_bytes;

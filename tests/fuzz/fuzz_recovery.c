@@ -73,22 +73,34 @@ static void put_files(struct fs *fs, unsigned switches, struct span input)
     }
 }
 
-static void read_all(struct harness *harness)
+/* A damaged .txnindex is refused, not served, and keeps nobody from the records. When everything was scanned (`is_scanned`: nothing was
+ * believed because of the marks), all of them can be read. */
+static void read_all(struct harness *harness, bool is_scanned)
 {
     int64_t offset = partition_log_start_offset(harness->log);
     int64_t end_offset = partition_log_end_offset(harness->log);
+    bool wants_aborted = true;
     while (offset < end_offset) {
-        struct log_read_request request = {
-            .offset = offset, .end_offset = end_offset, .max_bytes = 4096, .wants_one = true, .wants_aborted = true};
+        struct log_read_request request = {.offset = offset,
+                                           .end_offset = end_offset,
+                                           .max_bytes = 4096,
+                                           .wants_one = true,
+                                           .wants_aborted = wants_aborted};
         struct log_read read;
         CHECK(log_read_plan(harness->log, &request, &read) == ERR_OK);
-        if (log_read_run(&read) != ERR_OK) {
-            log_read_done(&read); /* a damaged .txnindex is refused, not served */
+        enum err err = log_read_run(&read);
+        int64_t next_offset = read.slice.next_offset;
+        log_read_done(&read);
+        if (err == ERR_OK) {
+            CHECK(next_offset > offset);
+            offset = next_offset;
+            wants_aborted = true;
+        } else if (wants_aborted) {
+            wants_aborted = false;
+        } else {
+            CHECK(err == ERR_CORRUPT && !is_scanned);
             return;
         }
-        CHECK(read.slice.next_offset > offset);
-        offset = read.slice.next_offset;
-        log_read_done(&read);
     }
 }
 
@@ -106,7 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     put_files(harness.fs, data[0], span_make(data + 1, bytes - 1));
     enum err err = harness_open(&harness);
     if (err == ERR_OK) {
-        read_all(&harness);
+        read_all(&harness, (data[0] & SWITCH_NO_MARKS) != 0);
         int32_t epoch = partition_log_last_epoch(harness.log);
         if (epoch < INT32_MAX && partition_log_end_offset(harness.log) < BATCH_BASE_OFFSET_MAX - 10) {
             CHECK(harness_begin_epoch(&harness, epoch + 1) == ERR_OK);
