@@ -6,10 +6,12 @@
 a busy Python process would be late. Watch starts it and reads the lines.
 """
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 from kafka_wire import Closed, Connection
@@ -39,6 +41,15 @@ def watch(topic, address, interval_s, write):
         pause.wait(interval_s)
 
 
+def watch_or_end(*arguments):
+    """A broker that nobody looks at any more would pass for one that says nothing new."""
+    try:
+        watch(*arguments)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
 def main():
     topic, interval_ms, *addresses = sys.argv[1:]
     lock = threading.Lock()
@@ -48,8 +59,10 @@ def main():
             sys.stdout.write(line)
             sys.stdout.flush()
     for address in addresses:
-        threading.Thread(target=watch, args=(topic, address, int(interval_ms) / 1000, write), daemon=True).start()
+        threading.Thread(target=watch_or_end, args=(topic, address, int(interval_ms) / 1000, write), daemon=True).start()
     sys.stdin.read()  # until whoever started us is gone
+    with lock:  # no half line
+        os._exit(0)
 
 
 class Watch:
@@ -63,7 +76,11 @@ class Watch:
         self.lines = []
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
-        wait_until(lambda: self.lines, 10, "the first look at the leaders")
+        try:
+            wait_until(lambda: self.lines, 10, "the first look at the leaders")
+        except BaseException:
+            self._end()
+            raise
 
     def _read(self):
         for line in self.process.stdout:
@@ -105,16 +122,26 @@ class Watch:
                 before[seen["at"], partition] = view
         return found
 
-    def stop(self):
+    def _end(self):
         self.process.stdin.close()
-        self.process.wait(10)
+        code = self.process.wait(10)
         self.thread.join(10)
+        return code
+
+    def stop(self):
+        code = self._end()
+        assert code == 0, f"the watch of the leaders ended with {code}: what it would have seen is missing"
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        if kind is not None:
+            self._end()
+            return
         self.stop()
+        unheard = set(self.addresses) - {seen["at"] for seen in self.lines}
+        assert not unheard, f"brokers {unheard} never said who leads"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
     load.acked, load.failed, load.gap_after(moment, partitions)
 """
 import bisect
+import functools
 import itertools
 import json
 import logging
@@ -13,6 +14,7 @@ import re
 import statistics
 import threading
 import time
+from pathlib import Path
 
 from confluent_kafka import Producer
 
@@ -30,6 +32,18 @@ CLIENT = {"enable.idempotence": True, "acks": "all", "linger.ms": 5, "message.ti
 # DUPSEQ: the broker had the batch, and no longer among the producer's last five.
 WITHOUT_OFFSET = {"IMPLICITACK": re.compile(r"(\d+) message\(s\) implicitly acked"),
                   "DUPSEQ": re.compile(r"with (\d+) message\(s\) failed due to duplicate sequence number")}
+# What it makes of OUT_OF_ORDER_SEQUENCE_NUMBER: the batch is ahead of the next that is due, is that one, lies behind it.
+OUT_OF_ORDER = ("failed due to skipped sequence numbers", "failed due to sequence desynchronization", "failed with rewound sequence number")
+
+
+@functools.cache
+def check_words():
+    """The client at hand uses the words that we listen for: of one that says it otherwise nothing would ever be heard."""
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    files = {line.split(maxsplit=5)[5] for line in lines if "rdkafka" in line or "confluent_kafka" in line}
+    text = b"".join(Path(file).read_bytes() for file in sorted(files))
+    for words in (*OUT_OF_ORDER, "message(s) implicitly acked", "message(s) failed due to duplicate sequence number"):
+        assert words.encode() in text, f"this librdkafka does not say {words!r}"
 
 
 def numbered_rows(keys=100):
@@ -44,11 +58,12 @@ class Words(logging.Handler):
 
     def __init__(self):
         super().__init__()
+        check_words()
         self.rows, self.out_of_order = dict.fromkeys(WITHOUT_OFFSET, 0), []
 
     def emit(self, record):
         message = record.getMessage()
-        if "due to skipped sequence numbers" in message:
+        if any(words in message for words in OUT_OF_ORDER):
             self.out_of_order.append(message)
         for why, pattern in WITHOUT_OFFSET.items():
             found = pattern.search(message)
@@ -107,6 +122,9 @@ class Load:
                     self.producer.produce(self.topic, value, key, on_delivery=self._reporter(number))
                     break
                 except BufferError:
+                    if self._is_ending.is_set():
+                        self.sent.pop()
+                        return
                     self.producer.poll(0.05)
 
     def _reporter(self, number):
@@ -138,7 +156,8 @@ class Load:
         Returns (moment after it, {partition: rows in flight})."""
         done, result = threading.Event(), {}
         self._wish = (list(partitions), act, done, result)
-        assert done.wait(stretched(seconds)), f"no request in flight to partitions {list(partitions)} within {stretched(seconds):.0f} s"
+        wait_until(lambda: done.is_set() or self._is_done.is_set(), seconds, f"a request in flight to partitions {list(partitions)}")
+        assert done.is_set(), f"the load has ended: {self.problem!r}"
         return result["at"], result["in_flight"]
 
     def wait_acked(self, count, seconds=60):
@@ -158,6 +177,10 @@ class Load:
         assert len(self.acked) == len(self.sent)
         without_offset = sum(offset is None for _partition, offset in self.acked.values())
         assert without_offset == sum(self.words.rows.values()), f"{without_offset} rows acknowledged without an offset, the client says why of {self.words.rows}"
+
+    def check_order(self):
+        """No batch was called out of order: then the client may write rows twice, in other partitions as well (docs/adr/0013)."""
+        assert not self.words.out_of_order, f"batches called out of order: {self.words.out_of_order[:3]}"
 
     def stop(self, seconds=30):
         """Sends no more; what was sent is acknowledged."""
@@ -190,6 +213,7 @@ class Load:
             self._end_deadline = time.monotonic() + (stretched(20) if kind is None else 0)
             self._is_ending.set()
             self.thread.join(stretched(30))
+        assert kind is not None or (self.problem is None and not self.thread.is_alive()), f"the load does not end, or with {self.problem!r}"
 
 
 def show_seconds(name, values):

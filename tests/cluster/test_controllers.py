@@ -34,6 +34,7 @@ def longest_stall(load, begin, end=float("inf")):
 
 
 def check_untouched(load, watch, since):
+    load.check_order()
     assert not watch.changes(since), f"leaders or ISRs changed: {watch.changes(since)[:5]}"
     stall = longest_stall(load, since)
     print(f"longest stall of a partition: {stall * 1000:.0f} ms")

@@ -63,6 +63,7 @@ def test_a_frozen_leader_acknowledges_nothing_when_it_wakes_up(folder):
             assert 0 not in codes, "the zombie acknowledged"
             cluster.wait_isr_full("raw", "loaded")
             load.stop()
+            load.check_order()
             watch.check_epochs()
         assert_clean(load.sent, load.acked, read_by_assign(cluster.bootstrap, "loaded", 6), "confluent-kafka with assign()")
         values = [value for _offset, _key, value in read_by_assign(cluster.bootstrap, "raw", 1)[0]]

@@ -99,7 +99,7 @@ def test_flights_survive_the_death_of_leaders(folder, durability, layout):
         assert_clean(rows, load.acked, read, "confluent-kafka with assign()")
         assert sum(map(len, read.values())) == len(rows)
         cluster.stop_all()
-        assert not load.words.out_of_order, f"batches called out of order (docs/adr/0013): {load.words.out_of_order[:3]}"
+        load.check_order()
         print(f"rows whose offset the client never heard: {load.words.rows}; {cluster.compare_replicas(topic, until=ends_of(topic, read))} records of each replica are the same")
     judge_deaths(deaths)
 

@@ -30,6 +30,7 @@ def test_rolling_restart_of_all_nodes_twice_under_load(folder):
                     cluster.wait_isr_full("loaded")
             load.wait_acked(len(load.acked) + 1000)
             load.stop()
+            load.check_order()
             watch.check_epochs()
             show_seconds("an orderly stop", stops)
             stalls = {partition: load.longest_stall(partition, since) for partition in range(PARTITIONS)}
