@@ -156,7 +156,7 @@ static enum error_code partition_refusal_code(const struct partition *partition,
  * itself if it is not called one (docs/adr/0013). */
 static bool partition_is_new_leader(const struct partition *partition)
 {
-    return loop_now_us(partition->set->worker->loop) - partition->leading_since_us < PARTITION_NEW_LEADER_US;
+    return loop_now_us(partition->set->worker->loop) - partition->took_over_us < PARTITION_NEW_LEADER_US;
 }
 
 /* A batch that was sent behind one that was refused comes too early (R4; trap 13); also for a log that does not know the producer, and would begin

@@ -131,7 +131,7 @@ struct partition {
     unsigned gauges; /* bits: in which gauges it is counted (partition_gauges.c) */
 
     /* leader */
-    uint64_t leading_since_us; /* of the loop's clock: when this replica began to lead in its epoch */
+    uint64_t took_over_us; /* of the loop's clock: when another broker's leadership became its; 0: never */
     struct replica_progress progress;
     struct replica_cursor *cursors;
     int64_t news_end; /* what the cursors have been told of */

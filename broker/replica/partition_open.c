@@ -147,7 +147,6 @@ static void partition_lead(struct partition *partition)
     if (partition->state != PARTITION_LEADER) {
         partition_set_state(partition, PARTITION_LEADER);
     }
-    partition->leading_since_us = loop_now_us(partition->set->worker->loop);
     partition_lead_begin(partition);
     partition_count(partition);
     partition_opened(partition);
@@ -228,8 +227,12 @@ static void partition_set_membership(struct partition *partition, const struct i
     partition->isr_count = (int32_t)metadata->isr_count;
     partition->is_recovering = metadata->is_recovering;
     partition->wanted_leader_epoch = metadata->leader_epoch;
+    bool is_leader_wanted = metadata->leader_id == partition->set->options.broker_id;
+    if (is_leader_wanted && !partition->is_leader_wanted && partition->leader_id >= 0) {
+        partition->took_over_us = loop_now_us(partition->set->worker->loop);
+    }
     partition->leader_id = metadata->leader_id;
-    partition->is_leader_wanted = metadata->leader_id == partition->set->options.broker_id;
+    partition->is_leader_wanted = is_leader_wanted;
 }
 
 /* At once, whatever job holds the log: who does not lead in the newest epoch answers nobody any more, and who follows somebody else by
@@ -413,6 +416,7 @@ void partition_open(struct partition_set *set, const struct image *image, const 
     partition->set = set;
     partition->topic_name = mem_strdup((const char *)topic->name.data);
     partition->state = PARTITION_OPENING;
+    partition->leader_id = IMAGE_NO_LEADER;
     partition->leader_epoch = -1;
     partition->news_end = -1;
     partition_set_membership(partition, metadata);
