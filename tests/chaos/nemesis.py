@@ -41,6 +41,10 @@ class Row:
         self.world, self.random, self.evidence, self.taken, self.was_alone = world, world.random, [], [], True
 
     @classmethod
+    def missing(cls):
+        """Why the row can't be had on this machine; None: it can."""
+
+    @classmethod
     def setup(cls, world):
         """Before the nodes start."""
 

@@ -22,7 +22,8 @@ class ClockJumps(Row):
         for node in world.cluster.nodes.values():
             node.clock_path = node.folder / "clock"
             node.clock_path.write_bytes(bytes(16))
-            node.environment.update({"LD_PRELOAD": str(library), "CHAOS_CLOCK_FILE": str(node.clock_path)})
+            node.environment["CHAOS_CLOCK_FILE"] = str(node.clock_path)
+            node.preload(library)
 
     @staticmethod
     def shift(node, seconds):

@@ -30,7 +30,7 @@ class Member(replicated.Member):
 
     def __init__(self, folder, node_id, roles, settings, host):
         super().__init__(folder, node_id, roles, (CLIENT_PORT, INTERNAL_PORT, HTTP_PORT), settings, None)
-        self.host, self.wrap, self.started_at = host, [], None
+        self.host, self.wrap, self.started_at, self.disk = host, [], None, None
         self.address = host.address
         self.bootstrap, self.internal, self.http = (f"{host.address}:{port}" for port in (CLIENT_PORT, INTERNAL_PORT, HTTP_PORT))
         listeners = f"INTERNAL://{self.internal}"
@@ -42,6 +42,14 @@ class Member(replicated.Member):
         """Another directory, before the first start: a file system with faults, a small one, ..."""
         self.data = Path(path)
         self.settings["log.dirs"] = self.data
+
+    def preload(self, library):
+        self.environment["LD_PRELOAD"] = ":".join(filter(None, (self.environment.get("LD_PRELOAD"), str(library))))
+
+    def wipe(self):
+        super().wipe()
+        if self.disk is not None:
+            self.disk.tell("sync")  # an empty disk, not one whose power could bring back what was on it
 
     def command(self):
         return [*self.host.prefix, "setpriv", "--pdeathsig", "KILL", *self.wrap, *super().command()]
@@ -113,6 +121,7 @@ class World:
         self.folder, self.target, self.seed = Path(folder), target, seed
         self.random = random.Random(f"{seed}/faults")
         self.busy, self.active, self.events, self.began = set(), [], [], time.monotonic()
+        self.disks = []  # disk.give
         is_ours = target == "moldau"
         self.monitor, self.session_seconds = None, SESSION_SECONDS if is_ours else KAFKA_SESSION_SECONDS
         # Kafka's nodes are slow to start, and each is a controller as well: with two of three down nothing would be left.
