@@ -351,7 +351,7 @@ static void what_comes_behind_a_refused_batch_waits_for_it(void **state)
 static void a_gap_behind_a_change_of_leaders_waits(void **state)
 {
     struct world *world = *state;
-    world->partition.leading_since_us = loop_now_us(world->worker.loop);
+    world->partition.took_over_us = loop_now_us(world->worker.loop);
     /* The log does not know the producer: it would take any sequence. */
     assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 3), ERROR_NOT_LEADER_OR_FOLLOWER);
     assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 0), ERROR_NONE);
@@ -360,7 +360,7 @@ static void a_gap_behind_a_change_of_leaders_waits(void **state)
     assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 6), ERROR_NONE);
     assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 1), ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER); /* no gap */
     assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 12), ERROR_NOT_LEADER_OR_FOLLOWER);
-    world->partition.leading_since_us -= PARTITION_NEW_LEADER_US;
+    world->partition.took_over_us -= PARTITION_NEW_LEADER_US;
     assert_int_equal(put_at_once(world, APPEND_ACKS_NONE, 12), ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER);
     assert_int_equal(partition_log_end_offset(world->partition.log), 9);
     refused_batches_done(&world->partition.refused);

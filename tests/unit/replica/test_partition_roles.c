@@ -203,14 +203,13 @@ static void later_epoch_of_the_same_leader(void **state)
     world_await(world, world_is_leader);
     assert_int_equal(world_subscribe(world, 2, 0, -1, second, &position), ERROR_NONE);
     world_append(world, &one, APPEND_ACKS_ALL);
-    uint64_t before_us = loop_now_us(world->worker.loop);
     world_change(world, 1, true, FIRST_TWO);
     assert_true(one.is_done);
     assert_int_equal(second->ended_count, 1);
     assert_false(partition_acknowledge(&second->cursor, 0, 3));
     assert_int_equal(partition_check_leader(world_partition(world), -1), ERROR_NOT_LEADER_OR_FOLLOWER); /* begins */
     world_await(world, world_is_leader);
-    assert_in_range(world_partition(world)->leading_since_us, before_us, loop_now_us(world->worker.loop));
+    assert_int_equal(world_partition(world)->took_over_us, 0);
     assert_int_equal(world_partition(world)->leader_epoch, 1);
     assert_int_equal(world_partition(world)->high_watermark, 0);
     world_append_done(&one);
@@ -227,10 +226,12 @@ static void roles_change_while_an_epoch_begins(void **state)
     assert_int_equal(world->follow_count, 1);
     world_await(world, world_is_follower);
     assert_int_equal(world->follow_epoch, 2);
+    uint64_t before_us = loop_now_us(world->worker.loop);
     world_change(world, 1, false, EVERYBODY); /* begins epoch 3 */
     world_change(world, 1, true, EVERYBODY);
     world_await(world, world_is_leader);
     assert_int_equal(world_partition(world)->leader_epoch, 4);
+    assert_in_range(world_partition(world)->took_over_us, before_us, loop_now_us(world->worker.loop));
 }
 
 static void subscribers_are_checked(void **state)
