@@ -239,12 +239,18 @@ static enum err save_epochs(struct recovery *recovery)
 }
 
 /* Marks at the new end are a matter of speed: the worker's sync group writes them for all logs together. Only a discard must be
- * seen to have ended. */
+ * seen to have ended; and what was lost below the checkpointed high watermark (durability=cached), or else the next recovery would call committed
+ * what has come in its place. */
 static enum err save_marks(struct recovery *recovery)
 {
     struct partition_log *log = recovery->log;
+    bool is_shortened = recovery->high_watermark > log->log_end_offset;
     log->marks = recovery->marks;
-    if (recovery->marks.is_discarded) {
+    if (is_shortened) {
+        log->marks.cap_offset = log->log_end_offset;
+        log->marks.cap_generation = log_dir_generation(log->dir);
+    }
+    if (recovery->marks.is_discarded || is_shortened) {
         return recovery_failed(recovery, "write marks", recover_write_marks(log));
     }
     log->are_marks_wanted = recovery->is_log_changed;

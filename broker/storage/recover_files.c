@@ -138,6 +138,12 @@ enum err recovery_read_marks(struct recovery *recovery)
     log_dir_checkpoint_row(recovery->log->dir, recovery->log->topic, recovery->log->partition_index, &row);
     recovery->floor_offset = log_marks_floor(&recovery->marks, &row, generation);
     recovery->high_watermark = log_marks_cap(&recovery->marks, row.high_watermark, generation);
+    if (!recovery->are_marks_known) {
+        /* They may have said that the row is about records that were cut since: whoever leads tells the right one, or finds it anew. */
+        recovery->high_watermark = 0;
+        recovery->marks.cap_offset = 0;
+        recovery->marks.cap_generation = log_dir_generation(recovery->log->dir);
+    }
     if (!recovery->are_marks_known && recovery->base_count > 0) {
         recovery->marks.recovery_segment = recovery->base_offsets[0];
         recovery->marks.recovery_offset = recovery->base_offsets[0];

@@ -72,8 +72,8 @@ class Disk:
         return self.tell("told")[name]
 
     def heal(self):
-        """No more faults; what hangs goes on. A torn write never comes to an end but with the power."""
-        for words in (("hang", "none"), ("slow", 0, 0), ("fail", "write", 0, "*"), ("fail", "sync", 0, "*"), ("space", -1)):
+        """No more faults; what hangs goes on. A write that was torn never comes to an end but with the power."""
+        for words in (("hang", "none"), ("slow", 0, 0), ("fail", "write", 0, "*"), ("fail", "sync", 0, "*"), ("space", -1), ("tear", "none", 0)):
             self.tell(*words)
 
     def end(self, keep=None):

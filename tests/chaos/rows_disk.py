@@ -263,6 +263,8 @@ class TornWrite(DiskRow):
         # What is written seldom may not be written at all before the row is over: then it is a log's turn.
         for pattern in (self.random.choice(patterns), patterns[0], "*"):
             node.disk.tell("tear", pattern, self.random.randint(1, 999))
+            if not node.is_broker:
+                self.change_metadata()
             ends_at = time.monotonic() + 6
             while node.disk.count("torn") == torn and time.monotonic() < ends_at:
                 yield 0.05
@@ -280,7 +282,7 @@ class FlippedBit(Row):
     must_hold = "it is found: made again from others, or refused with a sentence and good again with the bit"
 
     brokers = ("*-?/*.log", "*-?/*.log", "*-?/*.index", "*-?/*.timeindex", "*-?/leader-epoch-checkpoint", "*-?/moldau-marks", "*-checkpoint", "meta.properties")
-    controllers = ("__cluster_metadata*/*",)
+    controllers = ("__cluster_metadata/*", "__cluster_metadata/*/*", "__cluster_metadata/*/log-*")
 
     def steps(self):
         world = self.world

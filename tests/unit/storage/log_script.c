@@ -462,6 +462,9 @@ void log_script_check_recovered(struct log_script *script, bool lost_power)
     struct partition_log *log = script->harness->log;
     int64_t end_offset = partition_log_end_offset(log);
     int64_t start_offset = partition_log_start_offset(log);
+    /* Nobody may read what had not been committed (R3). */
+    EXPECT(script, partition_log_high_watermark(log) <= script->high_watermark ||
+                       partition_log_high_watermark(log) <= start_offset);
     if (script->discard_offset >= 0 && start_offset == script->discard_offset) {
         EXPECT(script, end_offset == script->discard_offset);
         script->count = 0;
