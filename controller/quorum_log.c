@@ -9,6 +9,8 @@
 #include <inttypes.h>
 
 #define WRITE_SPANS_MAX 256
+/* No segment has so many marks: what claims more was not written by a log, and behind the last number would come none. */
+#define MARK_SEQUENCE_MAX (UINT32_C(1) << 31)
 
 char *quorum_path(const struct quorum_log *log, const char *name)
 {
@@ -58,11 +60,12 @@ void quorum_entry_header(const struct quorum_entry *entry, uint8_t ret_header[EN
 
 static bool mark_parse(const uint8_t *slot, uint64_t *ret_index, uint32_t *ret_sequence)
 {
-    if (be32_get(slot + 12) != crc32c(0, span_make(slot, 12)) || be32_get(slot + 8) == 0) {
+    uint32_t sequence = be32_get(slot + 8);
+    if (be32_get(slot + 12) != crc32c(0, span_make(slot, 12)) || sequence == 0 || sequence > MARK_SEQUENCE_MAX) {
         return false;
     }
     *ret_index = be64_get(slot);
-    *ret_sequence = be32_get(slot + 8);
+    *ret_sequence = sequence;
     return true;
 }
 
