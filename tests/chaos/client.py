@@ -222,9 +222,14 @@ def tell(shared, **more):
     print(json.dumps(line), flush=True)
 
 
-def telling(shared, is_over):
-    while not is_over.wait(0.5):
-        tell(shared)
+class Telling(Thread):
+    def __init__(self, shared, is_over):
+        super().__init__(shared, "telling")
+        self.is_over = is_over
+
+    def work(self):
+        while not self.is_over.wait(0.5):
+            tell(self.shared)
 
 
 def main():
@@ -232,7 +237,7 @@ def main():
     shared, is_over = Shared(options), threading.Event()
     producers = [Producing(shared, f"{options['seed']}/{kind}", kind) for kind in PRODUCERS]
     readers = [Consuming(shared, f"{options['seed']}/r{number}", lifetime) for number, lifetime in enumerate((None, None, 12))]
-    for thread in (*producers, *readers, threading.Thread(target=telling, args=(shared, is_over), daemon=True)):
+    for thread in (*producers, *readers, Telling(shared, is_over)):
         thread.start()
     for line in sys.stdin:
         if line.strip() == "stop":

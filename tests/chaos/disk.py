@@ -25,16 +25,19 @@ AS_BOOTED = f'mount --bind "$0" {BOOT_ID} && exec "$@"'
 
 def missing():
     """Why there can be no such disks here; None: there can."""
+    if os.geteuid() != 0:
+        return "needs root for mount namespaces"
     try:
         os.close(os.open("/dev/fuse", os.O_RDWR))
     except OSError as error:
         return f"needs FUSE: /dev/fuse: {error.strerror}"
     for program in ("cc", "pkg-config"):
         if shutil.which(program) is None:
-            return f"needs {program}"
+            return f"no {program} here (deploy/install-deps)"
     if subprocess.run(["pkg-config", "--exists", "fuse3 >= 3.12"], check=False).returncode != 0:
-        return "needs libfuse 3.12 with its headers (libfuse3-dev)"
-    return None
+        return "no libfuse 3.12 with its headers here (deploy/install-deps --tests)"
+    done = subprocess.run(["unshare", "--mount", "mount", "--make-rprivate", "/"], capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else f"needs mount namespaces: {done.stderr.strip()[:200]}"
 
 
 def build(folder):

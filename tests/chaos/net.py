@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,6 +23,28 @@ CLONE_NEWNET = 0x40000000
 HUB_ADDRESS = "10.99.0.254"
 PROXY_PORT = 15000
 LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+PROGRAMS = ("ip", "iptables", "tc", "ss", "nsenter", "setpriv", "prlimit", "unshare")
+# All of it in a namespace that is gone with its shell.
+PROBE = """set -e
+ip link add bridge type bridge
+ip link add one type veth peer name two
+iptables -w -I INPUT -m statistic --mode random --probability 0.5 -m comment --comment x -j DROP
+iptables -w -t nat -I PREROUTING -p tcp -m multiport --dports 1,2 -j REDIRECT --to-ports 3
+tc qdisc add dev one root tbf rate 1mbit burst 16kb latency 1s
+"""
+
+
+def missing():
+    """Why this machine can't have a run's networks; None: it can."""
+    if os.geteuid() != 0:
+        return "needs root for network namespaces"
+    lacking = [name for name in PROGRAMS if shutil.which(name) is None]
+    if lacking:
+        return f"no {', '.join(lacking)} here (deploy/install-deps --tests)"
+    done = subprocess.run(["unshare", "--net", "sh", "-c", PROBE], capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else f"needs network namespaces: {done.stderr.strip()[:200]}"
 
 
 def unshare():

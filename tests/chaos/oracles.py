@@ -8,6 +8,7 @@ import re
 import subprocess
 import threading
 import time
+import traceback
 
 import history
 from check import polls
@@ -70,22 +71,22 @@ class Monitor:
 
     def __init__(self, cluster):
         self.cluster, self.samples, self.is_over = cluster, collections.defaultdict(list), threading.Event()
-        self.broken, self.rules_asked, self.elr_seen = [], 0, 0
+        self.broken, self.rules_asked, self.elr_seen, self.error = [], collections.Counter(), 0, None
         self.watch = Watch(TOPIC, cluster.addresses, 50)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self):
-        turn = 0
-        while not self.is_over.wait(SAMPLE_SECONDS):
-            brokers = self.cluster.brokers
-            turn += 1
-            for node in brokers[turn % len(brokers):] + brokers[:turn % len(brokers)]:
-                if self._look(node):
-                    break
+        """What ends it before its time is kept: nobody would look any more, and nothing would be found."""
+        try:
+            while not self.is_over.wait(SAMPLE_SECONDS):
+                for node in self.cluster.brokers:
+                    self._look(node)
+        except BaseException:
+            self.error = traceback.format_exc()
 
     def _look(self, node):
-        """The partitions that the broker itself leads, in its own eyes."""
+        """The partitions that the broker itself leads, in its own eyes. One that is gone says nothing; an answer that can't be read ends the run."""
         try:
             with Connection(node.bootstrap, timeout_s=0.5) as connection:
                 before = ask_metadata(connection, [TOPIC]).topics.get(TOPIC, {})
@@ -98,15 +99,14 @@ class Monitor:
                             answers.append((index, one.epoch, began, time.monotonic(), end))
                 after = ask_metadata(connection, [TOPIC]).topics.get(TOPIC, {})
                 partitions = ask_partitions(connection)
-        except (OSError, Closed, AssertionError):
-            return False
+        except (OSError, Closed):
+            return
         self.broken += list(broken_rules(partitions))
-        self.rules_asked += 1
+        self.rules_asked[node.id] += 1
         self.elr_seen += sum(bool(elr) for *_, elr in partitions)
         for index, epoch, began, ended, end in answers:
             if index in after and (after[index].leader, after[index].epoch) == (node.id, epoch):
                 self.samples[index].append((epoch, began, ended, end))
-        return False  # the next broker leads others
 
     def leader_changes(self, since):
         """{partition: how many epochs with a leader began after the moment}"""
@@ -129,6 +129,19 @@ class Monitor:
                 last[key] = isr
         return count // max(1, len(self.watch.addresses))
 
+    def alive(self):
+        assert self.error is None, f"nobody looks at the high watermarks any more: {self.error}"
+
+    def end(self):
+        """However the run ends: the thread is over, and so is the process that watches."""
+        self.is_over.set()
+        self.thread.join(stretched(10))
+        assert not self.thread.is_alive(), "the thread that asks for high watermarks does not end"
+        if self.watch.process.poll() is None:
+            self.watch.process.kill()
+        self.watch.process.wait()
+        self.watch.thread.join(stretched(10))
+
     def stop(self):
         self.is_over.set()
         self.thread.join(stretched(10))
@@ -136,9 +149,9 @@ class Monitor:
 
     def check(self, operations):
         """R7, and no high watermark that goes back, or lies below what somebody has read. Returns how many samples there were."""
+        self.alive()
         self.watch.check_epochs()
         assert not self.broken, f"{len(self.broken)} times metadata that must not be: {self.broken[:3]}"
-        assert self.rules_asked > 0, "no broker was asked for its metadata"
         known = collections.defaultdict(list)  # partition -> (moment, epoch) at which an epoch was first seen
         for (partition, epoch), moment in self._first_seen().items():
             known[partition].append((moment, epoch))
@@ -154,7 +167,11 @@ class Monitor:
                     continue
                 index = bisect.bisect_left(times, began) - 1
                 assert index < 0 or ends[index] <= end, f"partition {partition}, epoch {epoch}: the high watermark is {end}, but {ends[index]} records were read before"
-        return f"{sum(map(len, self.samples.values()))} ({self.rules_asked} times metadata, {self.elr_seen} times a partition with an ELR)"
+        unasked = [node_id for node_id in self.cluster.addresses if not self.rules_asked[node_id]]
+        assert not unasked, f"brokers {unasked} were never heard about the metadata"
+        unseen = [partition for partition in range(PARTITIONS) if not self.samples[partition]]
+        assert not unseen, f"no high watermark was ever heard of partitions {unseen}"
+        return f"{sum(map(len, self.samples.values()))} ({sum(self.rules_asked.values())} times metadata, {self.elr_seen} times a partition with an ELR)"
 
     def _first_seen(self):
         first = {}

@@ -1,5 +1,4 @@
 """Rows 18 to 24 and 26: disks that are slow, hang, are full, fail, tear, forget or lie (testing.md 10). The disks are disk.py's; row 26 needs none."""
-import threading
 import time
 
 import disk
@@ -44,8 +43,7 @@ class DiskRow(Row):
 
     def change_metadata(self):
         """A controller writes when something changes."""
-        words = (self.world.cluster.bootstrap, f"made-{self.random.randrange(1 << 30)}", 1, 3)
-        threading.Thread(target=topics.try_create, args=words, daemon=True).start()
+        self.world.aside(topics.try_create, self.world.cluster.bootstrap, f"made-{self.random.randrange(1 << 30)}", 1, 3)
 
     def ends(self, node, seconds=20):
         """Until it has ended by itself, with a sentence."""

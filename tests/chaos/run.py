@@ -1,11 +1,12 @@
 """Chaos on real processes (testing.md 4, 10): nodes in network namespaces, clients whose history is checked, faults by a seed.
 
     tests/chaos/run --seed 7 --rows 1,4,7 [--seconds 60] [--durability synced|cached] [--target moldau|kafka] [--rate 80]
-    tests/chaos/run --ci                  six combinations in ten minutes
+    tests/chaos/run --ci                  six combinations, two at a time
     tests/chaos/run --all                 every row alone, then as many pairs, drawn by the seed
     tests/chaos/run --list                the rows
 
 Rows that are given together overlap. A run that fails (or one with --keep) keeps its history and the nodes' directories and prints where, and how to repeat it.
+The last line is for programs (combinations.py). Exit status: 0, all held; 1, something did not; 77, this machine can't have these rows; 130, interrupted.
 MOLDAU_BIN names the program (default build/moldau).
 """
 import argparse
@@ -14,7 +15,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "cluster")]
 
+import combinations
 import history
 import nemesis
 import net
@@ -32,11 +33,8 @@ import world as worlds
 from check import Checker
 from waiting import wait_until
 
-CI = ((101, "1,11"), (102, "2,3"), (103, "4,7"), (104, "6,12"), (105, "8,5"), (106, "13,10"))
-CI_SECONDS = 35
 WARM_ACKS = 300
 HEAL_SECONDS = 30  # correctness.md 2, L4
-SKIPPED = 77  # the exit status of a run whose rows this machine can't have; it says why
 
 
 def all_rows():
@@ -47,7 +45,8 @@ class Run:
     def __init__(self, options, rows):
         self.options, self.rows = options, rows
         self.folder = Path(tempfile.mkdtemp(prefix=f"moldau-chaos-{options.seed}-"))
-        self.cluster = self.clients = self.monitor = None
+        self.cluster = self.clients = self.monitor = self.world = None
+        self.operations = 0
 
     def start(self):
         options = self.options
@@ -72,9 +71,11 @@ class Run:
         wait_until(lambda: self.clients.acked() >= WARM_ACKS, 60, f"{WARM_ACKS} acknowledgements before the first fault")
         self.quiet.warm()
 
-    def alive(self):
-        assert self.clients.process.poll() is None, "the clients ended"
+    def alive(self, is_over=False):
+        assert is_over or self.clients.process.poll() is None, "the clients ended"
         assert not self.clients.told["problems"], f"clients: {self.clients.told['problems']}"
+        assert not self.world.problems, f"beside the rows: {self.world.problems}"
+        self.monitor.alive()
 
     def faults(self):
         started = time.monotonic()
@@ -90,6 +91,8 @@ class Run:
         self.clients.say("stop")
         self.clients.wait("stopped", 90)
         self.clients.finish()
+        self.world.join()
+        self.alive(is_over=True)
         self.world.note(f"clients: acknowledged {self.clients.told['acked']}, unknown {self.clients.told['unknown']}, failed {self.clients.told['failed']}, "
                         f"read {self.clients.told['polled']}")
 
@@ -105,6 +108,7 @@ class Run:
             except AssertionError as error:
                 wrong.append(f"{name}: {error}")
         operations = history.read(self.history)
+        self.operations = len(operations)
         started = time.monotonic()
         checker = Checker(operations).run()
         print(checker.report())
@@ -115,7 +119,7 @@ class Run:
         if self.options.target == "moldau":
             look("invariants", lambda: oracles.check_invariants(self.cluster))
             look("quiet state", self.quiet.check)
-        self.monitor.stop()
+        look("the watch of leaders and offsets", self.monitor.stop)
         look("samples of the high watermark", lambda: self.monitor.check(operations))
         look("orderly end", self.cluster.stop_all)
         look("offsets compared in replicas", lambda: self.cluster.compare_replicas(worlds.TOPIC, until=oracles.final_ends(operations)))
@@ -123,47 +127,47 @@ class Run:
         return wrong
 
     def end(self, is_good):
-        if self.clients is not None:
-            self.clients.end()
-        if self.monitor is not None and self.monitor.watch.process.poll() is None:
-            self.monitor.is_over.set()
-            self.monitor.watch.process.kill()
-            self.monitor.watch.process.wait()
-        disks = self.world.disks if hasattr(self, "world") else []
-        for one in disks:
-            one.heal()
-            if one.count("waiting") > 0:
-                one.tell("lose")  # a process that waits for its disk can't die
-        for node in self.cluster.nodes.values() if self.cluster is not None else ():
-            if node.process is not None:
-                node.kill()
-        for one in disks:
-            one.end(None if is_good else one.folder.with_name("disk-at-the-end"))
-        if is_good:
+        """Nothing that was started is left; what could not be ended, as texts."""
+        wrong, disks = [], self.world.disks if self.world is not None else []
+        steps = [one.end for one in (self.clients, self.monitor) if one is not None]
+        steps += [lambda one=one: self.let_go(one) for one in disks]
+        steps += [node.kill for node in (self.cluster.nodes.values() if self.cluster is not None else ()) if node.process is not None]
+        steps += [lambda one=one: one.end(None if is_good else one.folder.with_name("disk-at-the-end")) for one in disks]
+        steps += [self.world.join] if self.world is not None else []
+        for step in steps:
+            try:
+                step()
+            except Exception as error:
+                wrong.append(f"at the end: {error!r}")
+        if is_good and not wrong:
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
-            (self.folder / "events").write_text("\n".join(self.world.events) + "\n" if hasattr(self, "world") else "")
+            (self.folder / "events").write_text("\n".join(self.world.events) + "\n" if self.world is not None else "")
             print(f"kept: {self.folder}")
+        return wrong
 
-
-def repeat(options):
-    return (f"tests/chaos/run --seed {options.seed} --rows {options.rows} --seconds {options.seconds} --durability {options.durability} "
-            f"--target {options.target} --rate {options.rate}")
+    @staticmethod
+    def let_go(disk):
+        disk.heal()
+        if disk.count("waiting") > 0:
+            disk.tell("lose")  # a process that waits for its disk can't die
 
 
 def run_one(options):
-    """0 if all held."""
+    """The exit status."""
     known = all_rows()
     rows = [known[number] for number in map(int, options.rows.split(","))]
     unable = [row.number for row in rows if options.target not in row.targets]
     if unable:
         sys.exit(f"rows {unable} are not for {options.target}")
-    missing = {row.number: row.missing() for row in rows if row.missing() is not None}
-    if missing:
-        print(f"chaos: skipped rows {options.rows}: {'; '.join(f'row {number} {why}' for number, why in missing.items())}", flush=True)
-        return SKIPPED
-    print(f"chaos: {repeat(options)}", flush=True)
-    started, wrong, run = time.monotonic(), [], Run(options, rows)
+    again = combinations.command_of(options, options.seed, options.rows)[1]
+    lacking = missing(rows)
+    if lacking:
+        print(f"chaos: skipped rows {options.rows}: {lacking}")
+        combinations.tell(combinations.result("skipped", options.rows, options.seed, found=[lacking], again=again))
+        return combinations.SKIPPED
+    print(f"chaos: {again}", flush=True)
+    started, wrong, run = time.monotonic(), ["nothing was judged"], Run(options, rows)
     try:
         run.start()
         run.faults()
@@ -175,26 +179,20 @@ def run_one(options):
     except Exception as error:
         wrong = ["".join(traceback.format_exception(error)) if not isinstance(error, AssertionError) else str(error)]
     finally:
-        run.end(not wrong and not options.keep)
+        wrong += run.end(not wrong and not options.keep)
     for text in wrong:
         print(f"WRONG {text}")
-    print(f"chaos: {'FAILED' if wrong else 'ok'} rows {options.rows} seed {options.seed} in {time.monotonic() - started:.0f} s"
-          + (f"; again: {repeat(options)}" if wrong else ""), flush=True)
-    return 1 if wrong else 0
+    took = time.monotonic() - started
+    print(f"chaos: {'FAILED' if wrong else 'ok'} rows {options.rows} seed {options.seed} in {took:.0f} s" + (f"; again: {again}" if wrong else ""))
+    combinations.tell(combinations.result("failed" if wrong else "passed", options.rows, options.seed, seconds=round(took), operations=run.operations, found=wrong,
+                                          folder=str(run.folder) if run.folder.exists() else None, again=again))
+    return combinations.FAILED if wrong else combinations.PASSED
 
 
-def run_many(options, combinations):
-    """Each in a process of its own, and so in namespaces of its own."""
-    failed, skipped = [], []
-    for number, (seed, rows) in enumerate(combinations, 1):
-        command = [sys.executable, "-B", __file__, "--seed", seed, "--rows", rows, "--seconds", options.seconds, "--durability", options.durability,
-                   "--target", options.target, "--rate", options.rate]
-        print(f"---- {number} of {len(combinations)}", flush=True)
-        status = subprocess.run(list(map(str, command)), check=False).returncode
-        if status != 0:
-            (skipped if status == SKIPPED else failed).append(f"seed {seed} rows {rows}")
-    print(f"chaos: {len(combinations) - len(failed) - len(skipped)} passed, {len(skipped)} skipped, {len(failed)} failed{': ' if failed else ''}{'; '.join(failed)}")
-    return 1 if failed else 0
+def missing(rows):
+    """Why this machine can't have them; "": it can."""
+    reasons = {"": net.missing(), **{f"row {row.number} ": row.missing() for row in rows}}
+    return "; ".join(f"{who}{why}" for who, why in reasons.items() if why is not None)
 
 
 def interrupted(_number, _frame):
@@ -209,6 +207,7 @@ def main():
     parser.add_argument("--durability", choices=("synced", "cached"), default="synced")
     parser.add_argument("--target", choices=("moldau", "kafka"), default="moldau")
     parser.add_argument("--rate", type=int, default=80, help="records a second of each of three producers")
+    parser.add_argument("--at-once", type=int, default=2, help="how many combinations side by side")
     for flag in ("--all", "--ci", "--list", "--keep"):
         parser.add_argument(flag, action="store_true")
     options = parser.parse_args()
@@ -216,19 +215,16 @@ def main():
     if options.list:
         print("\n".join(f"{number:2} {row.about}; must hold: {row.must_hold}" for number, row in known.items()))
         return 0
-    if os.geteuid() != 0:
-        sys.exit("chaos makes network namespaces: it needs root")
     for number in (signal.SIGTERM, signal.SIGINT):  # also where whoever started us had them ignored
         signal.signal(number, interrupted)
     is_given = options.seed is not None
     options.seed = options.seed if is_given else random.SystemRandom().randrange(1 << 31)
-    options.seconds = options.seconds or (CI_SECONDS if options.ci else 60)
-    if options.ci:
-        return run_many(options, CI)
-    if options.all:
+    options.seconds = options.seconds or (combinations.CI_SECONDS if options.ci else 60)
+    if options.ci or options.all:
         drawn = random.Random(options.seed)
         pairs = [",".join(map(str, drawn.sample(sorted(known), 2))) for _ in known]
-        return run_many(options, [(options.seed + number, rows) for number, rows in enumerate([*map(str, known), *pairs])])
+        wanted = combinations.CI if options.ci else [(options.seed + number, rows) for number, rows in enumerate([*map(str, known), *pairs])]
+        return combinations.run_many([(seed, rows, *combinations.command_of(options, seed, rows)) for seed, rows in wanted], options.at_once)
     if not options.rows:
         parser.error("--rows, --ci, --all or --list")
     return run_one(options)

@@ -1,11 +1,14 @@
 """The scheduler, the oracles and the networks: each is seen to find what it is there for."""
 import collections
+import contextlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import types
 import unittest
 from pathlib import Path
@@ -15,6 +18,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "cluster")]
 
 import history
 import nemesis
+import net
 import oracles
 from leader_watch import Watch
 from nemesis import Nemesis, Row, Until
@@ -142,14 +146,39 @@ class Nodes:
         return self.nodes[number]
 
 
+class Answering:
+    """A broker that answers each request with the same bytes."""
+
+    def __init__(self, answer):
+        self.answer, self.listener = answer, socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                with client, contextlib.suppress(OSError):
+                    while client.recv(4096):
+                        client.sendall(self.answer)
+
+    def end(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join(10)
+
+
 class Oracles(unittest.TestCase):
     def monitor(self, samples, first_seen):
         monitor = object.__new__(oracles.Monitor)
         lines = [{"t": moment, "at": 1, "partitions": {0: (leader, epoch, (1, 2, 3))}} for moment, epoch, leader in first_seen]
         watch = object.__new__(Watch)
         watch.lines = lines
-        monitor.broken, monitor.rules_asked, monitor.elr_seen = [], 1, 0
-        monitor.watch, monitor.samples = watch, collections.defaultdict(list, {0: samples})
+        monitor.broken, monitor.rules_asked, monitor.elr_seen, monitor.error = [], collections.Counter({1: 1}), 0, None
+        monitor.cluster = types.SimpleNamespace(addresses={1: "127.0.0.1:1"}, brokers=[types.SimpleNamespace(id=1, bootstrap="127.0.0.1:1")])
+        others = {partition: [(0, 1.0, 1.1, 5)] for partition in range(1, oracles.PARTITIONS)}
+        monitor.watch, monitor.samples = watch, collections.defaultdict(list, {0: samples, **others})
         return monitor
 
     def polled(self, end, moment):
@@ -158,7 +187,7 @@ class Oracles(unittest.TestCase):
         return history.operations(lines)
 
     def test_samples_that_only_grow_are_right(self):
-        self.assertTrue(self.monitor([(0, 1.0, 1.1, 5), (0, 2.0, 2.1, 9)], [(0.5, 0, 1)]).check(self.polled(9, 2)).startswith("2 "))
+        self.assertTrue(self.monitor([(0, 1.0, 1.1, 5), (0, 2.0, 2.1, 9)], [(0.5, 0, 1)]).check(self.polled(9, 2)).startswith("5 "))
 
     def test_a_high_watermark_that_goes_back(self):
         with self.assertRaisesRegex(AssertionError, "from 9 back to 5"):
@@ -182,6 +211,52 @@ class Oracles(unittest.TestCase):
         monitor.broken.append("something")
         with self.assertRaisesRegex(AssertionError, "must not be"):
             monitor.check([])
+
+    def test_nothing_seen_is_nothing_shown(self):
+        good = [(0, 1.0, 1.1, 5)]
+        with self.assertRaisesRegex(AssertionError, "no high watermark was ever heard of partitions .0.$"):
+            self.monitor([], []).check([])
+        monitor = self.monitor(good, [])
+        monitor.cluster.addresses[2] = "127.0.0.1:2"
+        with self.assertRaisesRegex(AssertionError, "brokers .2. were never heard"):
+            monitor.check([])
+
+    def test_a_monitor_that_ends_before_its_time_fails_the_run(self):
+        server = Answering(b"\0\0\0\5abcde")  # shorter than any answer
+        self.addCleanup(server.end)
+        monitor = self.monitor([(0, 1.0, 1.1, 5)], [])
+        monitor.is_over, monitor.cluster.brokers[0].bootstrap = threading.Event(), server.address
+        monitor.alive()
+        thread = threading.Thread(target=monitor._run)
+        thread.start()
+        thread.join(20)
+        self.assertFalse(thread.is_alive())
+        for look in (monitor.alive, lambda: monitor.check([])):
+            with self.assertRaisesRegex(AssertionError, "nobody looks at the high watermarks any more: (?s:.*)struct.error"):
+                look()
+
+    def test_an_answer_of_a_wrong_size_is_no_silence(self):
+        server = Answering(b"\0\0\0\1a")
+        self.addCleanup(server.end)
+        monitor = self.monitor([], [])
+        with self.assertRaisesRegex(AssertionError, "a frame of 1 bytes"):
+            monitor._look(types.SimpleNamespace(id=1, bootstrap=server.address))
+        monitor._look(types.SimpleNamespace(id=1, bootstrap="127.0.0.1:1"))  # nobody there: no more than silence
+        self.assertEqual(monitor.rules_asked[1], 1)
+
+    def test_a_watch_of_the_leaders_that_can_read_no_answer_fails_the_run(self):
+        server = Answering(b"\0\0\0\5abcde")
+        self.addCleanup(server.end)
+        watch = object.__new__(Watch)
+        watch.lines, watch.brokers = [], {}
+        watch.process = subprocess.Popen([sys.executable, "-B", HERE.parent / "cluster/leader_watch.py", "chaos", "10", server.address], stdin=subprocess.PIPE,
+                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        watch.thread = threading.Thread(target=watch._read)
+        watch.thread.start()
+        watch.process.wait(20)
+        with self.assertRaisesRegex(AssertionError, "the watch of the leaders ended with 1"):
+            watch.stop()
+        watch.process.stdout.close()
 
     def test_two_leaders_of_one_epoch(self):
         with self.assertRaisesRegex(AssertionError, "several leaders in one epoch"):
@@ -236,7 +311,7 @@ sys.stdin.read()
 """
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@unittest.skipIf(net.missing() is not None, str(net.missing()))
 class Networks(unittest.TestCase):
     def test_drops_delays_and_cuts_and_nothing_stays_behind_a_kill(self):
         with tempfile.TemporaryDirectory() as folder:

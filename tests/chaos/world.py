@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cluster"))
@@ -23,6 +24,7 @@ LARGE_BYTES, MESSAGE_BYTES_MAX = 30000, 20000
 SESSION_SECONDS = 3
 KAFKA_SESSION_SECONDS = 9
 LAG_SECONDS = 5
+ASIDE_SECONDS = 60
 
 
 class Member(replicated.Member):
@@ -82,12 +84,18 @@ class Clients:
         self.errors = open(f"{history}.errors", "wb")  # noqa: SIM115
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True)
         self.told, self.history = {"acked": {}, "polled": 0, "unknown": {}, "problems": []}, Path(history)
+        self.listening_error = None
         self.thread = threading.Thread(target=self._listen, daemon=True)
         self.thread.start()
 
     def _listen(self):
         for line in self.process.stdout:
-            self.told = json.loads(line)
+            if not line.endswith("\n"):
+                return  # it was killed within a line
+            try:
+                self.told = json.loads(line)
+            except ValueError as error:
+                self.listening_error = f"{error}: {line[:200]}"
 
     def acked(self, kind=None):
         return sum(self.told["acked"].values()) if kind is None else self.told["acked"].get(kind, 0)
@@ -112,7 +120,9 @@ class Clients:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        self.thread.join(stretched(10))
         self.errors.close()
+        assert self.listening_error is None, f"what the clients told can't be read: {self.listening_error}"
 
 
 class World:
@@ -122,10 +132,28 @@ class World:
         self.random = random.Random(f"{seed}/faults")
         self.busy, self.active, self.events, self.began = set(), [], [], time.monotonic()
         self.disks = []  # disk.give
+        self.threads, self.problems = [], []  # of what goes on beside the rows
         is_ours = target == "moldau"
         self.monitor, self.session_seconds = None, SESSION_SECONDS if is_ours else KAFKA_SESSION_SECONDS
         # Kafka's nodes are slow to start, and each is a controller as well: with two of three down nothing would be left.
         self.ready_seconds, self.rows_at_once = (30, 2) if is_ours else (150, 1)
+
+    # ---- beside the rows ----
+    def aside(self, what, *words):
+        """On a thread of its own; what it raises ends the run."""
+        def work():
+            try:
+                what(*words)
+            except BaseException:
+                self.problems.append(traceback.format_exc())
+        self.threads.append(threading.Thread(target=work, daemon=True))
+        self.threads[-1].start()
+
+    def join(self):
+        for thread in self.threads:
+            thread.join(stretched(ASIDE_SECONDS))
+            assert not thread.is_alive(), "what goes on beside the rows does not end"
+        self.threads = []
 
     # ---- who ----
     def free(self, nodes):

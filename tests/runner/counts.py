@@ -8,6 +8,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 
+CHAOS_RESULT = "chaos-result "  # tests/chaos/combinations.py
 TAP_LINE = re.compile(r"^(ok|not ok)\b\s*\d*\s*-?\s*([^#]*)(#\s*skip\b.*)?", re.IGNORECASE)
 
 
@@ -83,8 +84,28 @@ def from_junit(path):
 def from_unittest(name, text):
     """Counts of what "python -m unittest -v" prints; its failures are in its exit status."""
     counts = Counts(passed=len(re.findall(r" \.\.\. ok$", text, re.MULTILINE)))
-    for case, reason in re.findall(r"^(\w+) \([^)\n]*\)(?:\n[^\n]*)? \.\.\. skipped '(.*)'$", text, re.MULTILINE):
+    for case, _quote, reason in re.findall(r"^(\w+) \([^)\n]*\)(?:\n[^\n]*)? \.\.\. skipped (['\"])(.*)\2$", text, re.MULTILINE):
         counts.skips.append((f"{name}: {case}", reason))
+    return counts
+
+
+def from_chaos(text, status):
+    """Counts of what tests/chaos/run printed: a case for each combination. Its exit status may not know of more than they do."""
+    counts = Counts()
+    for line in text.splitlines():
+        if not line.startswith(CHAOS_RESULT):
+            continue
+        one = json.loads(line.removeprefix(CHAOS_RESULT))
+        name, found = f"rows {one['rows']} seed {one['seed']}", "\n".join(one["found"])
+        if one["outcome"] == "passed":
+            counts.passed += 1
+        elif one["outcome"] == "skipped":
+            counts.skips.append((name, found))
+        else:
+            counts.failures.append((name, f"{found}\nkept: {one['folder']}\nagain: {one['again']}"))
+    expected = 1 if counts.failures else 0 if counts.passed else 77
+    if status != expected:
+        counts.failures.append(("tests/chaos/run", f"exit status {status} after {counts.passed} passed, {len(counts.skips)} skipped, {len(counts.failures)} failed"))
     return counts
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Callable
 
 import shell
-from counts import Counts, from_junit, from_meson_log, from_unittest
+from counts import Counts, from_chaos, from_junit, from_meson_log, from_unittest
 
 ROOT = Path(__file__).resolve().parents[2]
 FUZZ_SECONDS = 25  # of each target: thirteen, two at a time, in the suite's budget
@@ -189,46 +189,63 @@ def cluster(context):
     return counts
 
 
+def unittests(context, folder, python=sys.executable, env=None):
+    """All of a folder."""
+    log = context.log(folder.replace("/", "-"))
+    status = shell.run([python, "-B", "-m", "unittest", "discover", "-v", "-s", ROOT / folder], log, context.deadline, env)
+    counts = from_unittest(folder, log.read_text(encoding="utf-8"))
+    if status != 0 or counts.passed == 0:
+        counts.failures.append((folder, shell.tail(log)))
+    return counts
+
+
+def chaos(context):
+    """The tests of the campaign, then six combinations of faults on real processes (tests/full: every row, and pairs of them)."""
+    failure = build(context, "ci")
+    python, failure = python_environment(context) if failure is None else (None, failure)
+    if failure:
+        return failure
+    counts, folder, log = unittests(context, "tests/chaos", python), ROOT / "tests/chaos", context.log("chaos")
+    env = {"MOLDAU_BIN": str(ROOT / "build-ci/moldau"), "MOLDAU_PYTHON": str(python), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        status = shell.run([folder / "run", *(["--all", "--seconds", "60"] if context.full else ["--ci"])], log, context.deadline, env)
+    except shell.Deadline:
+        status = "none: it did not end in time"
+    counts.add(from_chaos(log.read_text(encoding="utf-8", errors="replace"), status))
+    return counts
+
+
 def runner(context):
     """The runner's and the gates' own tests: each gate is shown able to fail."""
     counts = Counts()
     for folder in ("tests/runner", "tests/tidy"):
-        log = context.log(folder.replace("/", "-"))
-        status = shell.run([sys.executable, "-B", "-m", "unittest", "discover", "-v", "-s", ROOT / folder], log, context.deadline)
-        found = from_unittest(folder, log.read_text(encoding="utf-8"))
-        if status != 0 or found.passed == 0:
-            found.failures.append((folder, shell.tail(log)))
-        counts.add(found)
+        counts.add(unittests(context, folder))
     return counts
 
 
 def model(context):
     """The model of replication: nothing is found in it, every planted flaw is."""
-    log, env = context.log("model"), {"MOLDAU_MODEL_FULL": "1"} if context.full else None
-    status = shell.run([sys.executable, "-B", "-m", "unittest", "discover", "-v", "-s", ROOT / "tests/model"], log, context.deadline, env)
-    counts = from_unittest("tests/model", log.read_text(encoding="utf-8"))
-    if status != 0 or counts.passed == 0:
-        counts.failures.append(("tests/model", shell.tail(log)))
-    return counts
+    return unittests(context, "tests/model", env={"MOLDAU_MODEL_FULL": "1"} if context.full else None)
 
 
 FUNCTIONAL = ("unit", "prop", "golden", "spec", "fault")
 
 SUITES = (
-    Suite("runner", 20, "the test runner counts right", runner),
-    Suite("unit", 130, "build with warnings as errors; unit, property, golden and fault tests",
+    Suite("runner", 15, "the test runner counts right", runner),
+    Suite("unit", 110, "build with warnings as errors; unit, property, golden and fault tests",
           lambda context: meson_tests(context, "ci", FUNCTIONAL, "unit")),
-    Suite("model", 80, "a model of replication, state by state; planted flaws are found", model),
-    Suite("sim", 60, "whole nodes in one process, from a seed", lambda context: meson_tests(context, "ci", ("sim",), "sim")),
-    Suite("crash", 60, "every disk that a crash, a power loss or a flipped bit can leave",
+    Suite("model", 50, "a model of replication, state by state; planted flaws are found", model),
+    Suite("sim", 45, "whole nodes in one process, from a seed", lambda context: meson_tests(context, "ci", ("sim",), "sim")),
+    Suite("crash", 40, "every disk that a crash, a power loss or a flipped bit can leave",
           lambda context: meson_tests(context, "ci", ("crash",), "crash")),
     Suite("cluster_sim", 150, "whole clusters in one process, from seeds: more than 1,000 minutes of them",
           lambda context: meson_tests(context, "ci", ("cluster_sim",), "cluster_sim")),
-    Suite("tidy", 100, "layout, layers, the seam, no mutable globals, format, clang-tidy on changed files", tidy),
-    Suite("cluster", 410, "real processes, real clients, Kafka's tools", cluster),
-    Suite("asan", 280, "the same tests under AddressSanitizer and UBSan; planted bugs are seen",
+    Suite("tidy", 60, "layout, layers, the seam, no mutable globals, format, clang-tidy on changed files", tidy),
+    Suite("cluster", 400, "real processes, real clients, Kafka's tools", cluster),
+    Suite("chaos", 180, "real processes under faults, in networks and on disks of their own; what clients saw is judged", chaos),
+    Suite("asan", 250, "the same tests under AddressSanitizer and UBSan; planted bugs are seen",
           lambda context: meson_tests(context, "asan", FUNCTIONAL + ("sim", "gate"), "asan", time_factor=4)),
-    Suite("tsan", 220, "the same tests under ThreadSanitizer; a planted race is seen",
+    Suite("tsan", 210, "the same tests under ThreadSanitizer; a planted race is seen",
           # The simulator has one thread: nothing to race with.
           lambda context: meson_tests(context, "tsan", FUNCTIONAL + ("gate",), "tsan", time_factor=10)),
     Suite("fuzz", 230, "libFuzzer targets, 25 s each", fuzz),

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import main
 import shell
-from counts import Counts, from_junit, from_meson_log, from_unittest, judge_skips
+from counts import CHAOS_RESULT, Counts, from_chaos, from_junit, from_meson_log, from_unittest, judge_skips
 from suites import FUZZ_PARALLEL, FUZZ_SECONDS, ROOT, SUITES, Suite
 
 
@@ -50,9 +50,24 @@ class CountsTest(unittest.TestCase):
         self.assertEqual((counts.passed, [name for name, _ in counts.failures], counts.skips), (1, ["b", "c"], [("d", "r")]))
 
     def test_unittest_skips_have_their_reason(self):
-        text = "test_a (m.T.test_a) ... ok\ntest_b (m.T.test_b)\nWhat it does. ... skipped 'no tool'\ntest_c (m.T.test_c)\nWhat. ... ok\n"
+        text = "test_a (m.T.test_a) ... ok\ntest_b (m.T.test_b)\nWhat it does. ... skipped 'no tool'\ntest_d (m.T.test_d) ... skipped \"can't\"\ntest_c (m.T.test_c)\nWhat. ... ok\n"
         counts = from_unittest("tests/tidy", text)
-        self.assertEqual((counts.passed, counts.skips), (2, [("tests/tidy: test_b", "no tool")]))
+        self.assertEqual((counts.passed, counts.skips), (2, [("tests/tidy: test_b", "no tool"), ("tests/tidy: test_d", "can't")]))
+
+    def test_combinations_of_chaos_are_counted_one_by_one(self):
+        def said(outcome, rows):
+            return CHAOS_RESULT + json.dumps({"outcome": outcome, "rows": rows, "seed": 7, "found": ["why"], "folder": "/tmp/x", "again": "tests/chaos/run --seed 7"})
+        text = "\n".join(("chaos: ok", said("passed", "1"), said("skipped", "2"), said("failed", "3"), "chaos: 1 passed, 1 skipped, 1 failed"))
+        counts = from_chaos(text, 1)
+        self.assertEqual((counts.passed, counts.skips), (1, [("rows 2 seed 7", "why")]))
+        self.assertEqual(counts.failures, [("rows 3 seed 7", "why\nkept: /tmp/x\nagain: tests/chaos/run --seed 7")])
+        self.assertEqual(from_chaos(said("skipped", "2"), 77).failures, [])
+        # Success without a combination, one that ended before its time, an exit status that knows of more.
+        for text, status in (("", 0), (said("passed", "1"), "none"), (said("passed", "1"), 1), (said("skipped", "2"), 0)):
+            self.assertEqual(len(from_chaos(text, status).failures), 1)
+
+    def test_chaos_says_its_results_with_the_word_that_is_looked_for(self):
+        self.assertIn(f'RESULT = "{CHAOS_RESULT}"', (ROOT / "tests/chaos/combinations.py").read_text())
 
     def test_a_skip_that_is_not_allowed_is_a_failure(self):
         counts = judge_skips("unit", Counts(skips=[("a", "why"), ("b", "why"), ("a", "")]), [("unit:a", "why")])
