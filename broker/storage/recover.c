@@ -160,13 +160,28 @@ static enum err scan_segment(struct recovery *recovery, size_t index, uint64_t s
     return sync_active(recovery, start_pos);
 }
 
+/* A sealed segment, below all that is scanned. Damage in it is the readers' to find: nothing that recovery could do would mend it. */
+static enum err load_sealed(struct recovery *recovery, int64_t base_offset)
+{
+    enum err err = recovery_load_segment(recovery, base_offset);
+    if (err != ERR_OK) {
+        return err;
+    }
+    struct log_segment *segment = log_active(recovery->log);
+    err = recover_missing_indexes(recovery->log, segment);
+    if (err == ERR_OK) {
+        err = recover_sync_indexes(recovery->log, segment);
+    }
+    return err == ERR_CORRUPT ? ERR_OK : recovery_failed(recovery, "rebuild indexes", err);
+}
+
 static enum err scan_all(struct recovery *recovery)
 {
     struct partition_log *log = recovery->log;
     size_t index = 0;
     enum err err = ERR_OK;
     while (recovery->base_offsets[index] != recovery->marks.recovery_segment) {
-        err = recovery_load_segment(recovery, recovery->base_offsets[index++]);
+        err = load_sealed(recovery, recovery->base_offsets[index++]);
         if (err != ERR_OK) {
             return err;
         }

@@ -100,6 +100,18 @@ static void set_state(struct fixture *fixture, int32_t id, bool is_fenced, bool 
     assert_true(fixture->state.is_applied);
 }
 
+/* Epochs that have a past: what is lower by one is still a number that an epoch may have. */
+static void begin_another_epoch(struct fixture *fixture)
+{
+    struct image_partition after = *partition_of(fixture);
+    after.leader_epoch++;
+    meta_add_partition_change(&fixture->state.records, fixture->topic_id, partition_of(fixture), &after);
+    state_commit(&fixture->state);
+    assert_true(fixture->state.is_applied);
+    assert_int_equal(partition_of(fixture)->leader_epoch, after.leader_epoch);
+    assert_int_equal(partition_of(fixture)->partition_epoch, after.partition_epoch + 1);
+}
+
 static void test_refusals(void **unused)
 {
     (void)unused;
@@ -111,6 +123,7 @@ static void test_refusals(void **unused)
     static const int32_t leaderless[2] = {2, 3};
     static const int32_t stranger[2] = {1, 4};
     setup(&fixture);
+    begin_another_epoch(&fixture);
     propose(&fixture, &proposal, two, 2);
     assert_false(alter(&fixture, 1, member_of(&fixture, 1).broker_epoch - 1, &proposal.change, 1, &result));
     assert_int_equal(result.code, ERROR_STALE_BROKER_EPOCH);

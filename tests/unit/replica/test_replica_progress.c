@@ -109,6 +109,25 @@ static void nobody_joins_below_the_start_of_the_epoch(void **state)
     replica_progress_done(&progress);
 }
 
+/* Who holds everything of a moment ago is about to be proposed: the high watermark would run away from it under load (trap 3). */
+static void who_is_about_to_join_is_waited_for(void **state)
+{
+    struct replica_progress progress = {0};
+    (void)state;
+    replica_progress_begin(&progress, 0, 10);
+    set_two(&progress, 1, 0, 0);
+    assert_true(ack(&progress, 1, 10, 1));
+    assert_int_equal(high_watermark(&progress, 10, 1), 10); /* it has shown nothing: nobody waits for it */
+    assert_true(ack(&progress, 2, 10, 2));
+    replica_progress_log_end(&progress, 20, 3);
+    assert_true(ack(&progress, 1, 20, 3));
+    assert_int_equal(progress.proposal, PROPOSAL_NONE);
+    assert_int_equal(high_watermark(&progress, 20, 3), 10);
+    assert_int_equal(high_watermark(&progress, 20, 3 + LAG_US), 10);
+    assert_int_equal(high_watermark(&progress, 20, 4 + LAG_US), 20); /* it lags by now */
+    replica_progress_done(&progress);
+}
+
 static void nobody_joins_who_is_not_alive(void **state)
 {
     struct replica_progress progress = {0};
@@ -432,6 +451,7 @@ int main(void)
         cmocka_unit_test(stands_still_below_min_isr),
         cmocka_unit_test(expands_in_two_steps),
         cmocka_unit_test(nobody_joins_below_the_start_of_the_epoch),
+        cmocka_unit_test(who_is_about_to_join_is_waited_for),
         cmocka_unit_test(nobody_joins_who_is_not_alive),
         cmocka_unit_test(leaves_when_it_lags),
         cmocka_unit_test(asks_again_until_the_metadata_settles_it),

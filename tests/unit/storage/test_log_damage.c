@@ -2,7 +2,11 @@
  * marks file is removed, and has bits flipped, one at a time. The log must open with the same records, epochs and producers: they are
  * all in the batches.
  */
+#include "broker/storage/log_state.h"
+#include "broker/storage/offset_index.h"
 #include "broker/storage/remove_tree.h"
+#include "broker/storage/side_file.h"
+#include "broker/storage/store_path.h"
 #include "common/mem.h"
 #include "common/seam/fs.h"
 #include "tests/unit/storage/log_script.h"
@@ -112,6 +116,7 @@ static void start_by_hand(struct fs_sim *sim, struct harness *harness)
 {
     harness_init(harness, sim, NULL, HARNESS_DIR);
     harness->settings.index_interval_bytes = 100;
+    harness->settings.segment_bytes = 9000; /* enough for a segment that must have an index */
     assert_int_equal(harness_start(harness), ERR_OK);
     assert_int_equal(harness_create(harness), ERR_OK);
     assert_int_equal(harness_begin_epoch(harness, 1), ERR_OK);
@@ -189,12 +194,121 @@ static void damaged_time_index_misleads_nobody(void **state)
     fs_sim_free(whole);
 }
 
+/* What is left of an index of the first segment, entry by entry: ascending, each at a batch that ends there. */
+static void check_offset_index(const struct harness *harness, unsigned least_count)
+{
+    const struct log_segment *segment = harness->log->segments[0];
+    struct bytebuf bytes;
+    struct bytebuf text;
+    int32_t last_offset = -1;
+    bytebuf_init(&bytes, 1 << 20);
+    bytebuf_init(&text, 1 << 20);
+    assert_int_equal(side_file_read(harness->fs, PARTITION_PATH "/00000000000000000000.index", &bytes), ERR_OK);
+    assert_int_equal(side_file_read(harness->fs, PARTITION_PATH "/00000000000000000000.log", &text), ERR_OK);
+    assert_int_equal(bytes.bytes, segment->offset_entry_count * OFFSET_INDEX_ENTRY_BYTES);
+    assert_true(segment->offset_entry_count >= least_count);
+    for (size_t pos = 0; pos < bytes.bytes; pos += OFFSET_INDEX_ENTRY_BYTES) {
+        struct offset_entry entry = offset_entry_decode(bytes.data + pos);
+        struct span rest = bytebuf_span(&text);
+        struct batch batch;
+        assert_true(entry.relative_offset > last_offset && entry.position < rest.bytes);
+        rest = span_sub(rest, entry.position, rest.bytes - entry.position);
+        assert_int_equal(batch_next(&rest, &batch), ERR_OK);
+        assert_int_equal(batch_last_offset(&batch.header), entry.relative_offset);
+        last_offset = entry.relative_offset;
+    }
+    bytebuf_done(&bytes);
+    bytebuf_done(&text);
+}
+
+/* After a kill indexes may name batches that the log has lost: whatever is appended in their place must not be looked for there. */
+static void entries_of_indexes_behind_the_cut_go(void **state)
+{
+    struct fs_sim *sim = fs_sim_new(NULL);
+    struct harness harness;
+    struct file *file = NULL;
+    struct fs_stat stat;
+    (void)state;
+    start_by_hand(sim, &harness);
+    harness.settings.durability = DURABILITY_CACHED;
+    append_by_hand(&harness, 3);
+    assert_int_equal(harness_stop(&harness, true), ERR_OK);
+    assert_int_equal(harness_start(&harness), ERR_OK);
+    assert_int_equal(harness_open(&harness), ERR_OK);
+    assert_int_equal(harness_begin_epoch(&harness, 1), ERR_OK);
+    append_by_hand(&harness, 12);
+    check_offset_index(&harness, 1);
+    harness_crash(&harness, FS_SIM_CRASH_KILL, 1);
+    const char *path = PARTITION_PATH "/00000000000000000000.log";
+    assert_int_equal(fs_stat(harness.fs, path, &stat), ERR_OK);
+    assert_int_equal(fs_open(harness.fs, path, FS_OPEN_WRITE, &file), ERR_OK);
+    assert_int_equal(file_truncate(file, stat.bytes - stat.bytes / 3 - 5), ERR_OK);
+    file_unref(file);
+    assert_int_equal(harness_start(&harness), ERR_OK);
+    assert_int_equal(harness_open(&harness), ERR_OK);
+    int64_t end_offset = partition_log_end_offset(harness.log);
+    assert_true(end_offset > 3 && end_offset < 15);
+    assert_int_equal(harness_begin_epoch(&harness, 2), ERR_OK);
+    struct batch_wish wide = {
+        .record_count = 9, .value_bytes = 40, .timestamp_ms = harness.clock.wall_ms, .leader_epoch = 2, .content = 99};
+    struct append_result result;
+    assert_int_equal(harness_append(&harness, &wide, &result), ERR_OK);
+    assert_int_equal(harness_append(&harness, &wide, &result), ERR_OK);
+    assert_int_equal(harness_stop(&harness, true), ERR_OK);
+    assert_int_equal(harness_start(&harness), ERR_OK);
+    assert_int_equal(harness_open(&harness), ERR_OK);
+    check_offset_index(&harness, 2);
+    harness_done(&harness);
+    fs_sim_free(sim);
+}
+
+/* Of a segment that is read no more, at a start: without them each look-up would walk through all of it. */
+static void missing_indexes_are_made_anew(void **state)
+{
+    static const char *const names[2] = {"/00000000000000000000.index", "/00000000000000000000.timeindex"};
+    (void)state;
+    for (unsigned missing = 0; missing < 3; missing++) {
+        struct fs_sim *sim = fs_sim_new(NULL);
+        struct harness harness;
+        struct bytebuf before[2];
+        struct bytebuf after;
+        start_by_hand(sim, &harness);
+        append_by_hand(&harness, 200);
+        assert_true(harness.log->segment_count >= 2);
+        assert_int_equal(harness_stop(&harness, true), ERR_OK);
+        for (unsigned i = 0; i < 2; i++) {
+            struct store_path path = store_path_join(PARTITION_PATH, names[i] + 1);
+            bytebuf_init(&before[i], 1 << 20);
+            assert_int_equal(side_file_read(harness.fs, path.text, &before[i]), ERR_OK);
+            assert_true(before[i].bytes > 0);
+            if (missing == i || missing == 2) {
+                assert_int_equal(fs_unlink(harness.fs, path.text), ERR_OK);
+            }
+        }
+        assert_int_equal(harness_start(&harness), ERR_OK);
+        assert_int_equal(harness_open(&harness), ERR_OK);
+        for (unsigned i = 0; i < 2; i++) {
+            struct store_path path = store_path_join(PARTITION_PATH, names[i] + 1);
+            bytebuf_init(&after, 1 << 20);
+            assert_int_equal(side_file_read(harness.fs, path.text, &after), ERR_OK);
+            assert_int_equal(after.bytes, before[i].bytes);
+            assert_memory_equal(after.data, before[i].data, after.bytes);
+            bytebuf_done(&after);
+            bytebuf_done(&before[i]);
+        }
+        harness_done(&harness);
+        fs_sim_free(sim);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damaged_side_files_change_nothing),
         cmocka_unit_test(damage_below_the_recovery_point_cuts_nothing_behind_it),
         cmocka_unit_test(damaged_time_index_misleads_nobody),
+        cmocka_unit_test(entries_of_indexes_behind_the_cut_go),
+        cmocka_unit_test(missing_indexes_are_made_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,6 @@
 /* A log directory refuses what is not its own, keeps what it was told, and loses nothing silently. */
+#include "broker/storage/log_open.h"
+#include "broker/storage/remove_tree.h"
 #include "common/mem.h"
 #include "common/seam/fs.h"
 #include "tests/unit/storage/log_harness.h"
@@ -93,6 +95,18 @@ static void the_clean_mark_is_used_once(void **state)
     log_dir_close(dir);
 }
 
+static unsigned count_strays(struct fs *fs)
+{
+    struct name_list names;
+    unsigned count = 0;
+    assert_int_equal(name_list_read(fs, HARNESS_DIR, &names), ERR_OK);
+    for (size_t i = 0; i < names.count; i++) {
+        count += strstr(names.names[i], LOG_DIR_SUFFIX_STRAY) != NULL;
+    }
+    name_list_done(&names);
+    return count;
+}
+
 static void unknown_partitions_become_strays_and_go_only_later(void **state)
 {
     struct harness *harness = &((struct fixture *)*state)->harness;
@@ -121,7 +135,9 @@ static void unknown_partitions_become_strays_and_go_only_later(void **state)
     assert_int_equal(log_dir_list(harness->dir, &partitions, &count), ERR_OK);
     assert_int_equal(count, 1);
     log_dir_partitions_free(partitions, count);
+    assert_int_equal(count_strays(harness->fs), 1);
     assert_int_equal(log_dir_remove_strays(harness->dir, INT64_MAX), ERR_OK);
+    assert_int_equal(count_strays(harness->fs), 0);
 }
 
 static void a_topic_made_anew_is_not_measured_by_old_checkpoints(void **state)

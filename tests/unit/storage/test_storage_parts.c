@@ -9,10 +9,12 @@
 #include "broker/storage/side_file.h"
 #include "broker/storage/store_path.h"
 #include "broker/storage/txn_index.h"
+#include "common/crc32c.h"
 #include "common/mem.h"
 #include "common/seam/fs.h"
 #include "tests/support/fs_sim.h"
 
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -55,6 +57,23 @@ static void a_text_that_was_changed_is_not_believed(void **state)
         assert_int_not_equal(side_text_open(span_make(text.data, bytes), &body, NULL), ERR_OK);
     }
     bytebuf_done(&text);
+}
+
+/* A newer Moldau may mean something else by the same lines. */
+static void a_text_of_another_version_is_not_read(void **state)
+{
+    (void)state;
+    struct bytebuf text;
+    struct span body;
+    uint64_t generation = 0;
+    for (int version = 0; version <= SIDE_TEXT_VERSION + 1; version++) {
+        bytebuf_init(&text, 4096);
+        assert_int_equal(bytebuf_append_format(&text, "0\n1\nt 0 5\n# moldau %d 77 ", version), ERR_OK);
+        assert_int_equal(bytebuf_append_format(&text, "%08" PRIx32 "\n", crc32c(0, bytebuf_span(&text))), ERR_OK);
+        assert_int_equal(side_text_open(bytebuf_span(&text), &body, &generation),
+                         version == SIDE_TEXT_VERSION ? ERR_OK : ERR_UNSUPPORTED);
+        bytebuf_done(&text);
+    }
 }
 
 static void epochs_answer_where_each_one_ended(void **state)
@@ -407,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(segment_names_are_kafkas),
         cmocka_unit_test(a_text_that_was_changed_is_not_believed),
+        cmocka_unit_test(a_text_of_another_version_is_not_read),
         cmocka_unit_test(epochs_answer_where_each_one_ended),
         cmocka_unit_test(sequences_follow_kafkas_rules),
         cmocka_unit_test(markers_bump_epochs_and_expiry_spares_open_transactions),
