@@ -53,6 +53,10 @@ static const struct option_row rows[] = {
         "Directory of the cluster metadata; below the first of log.dirs when not set."),
 
     /* ---- controller ---- */
+    ROW("log.dir.stall.timeout.ms", log_dir_stall_timeout_ms, INT, "ms", 0, 3600000, "30000", NULL, AT_START, ACTED_ON,
+        "A call to a file that does not come back for so long ends the node, so that others lead; ten times as long "
+        "while the "
+        "disk below still completes other calls. 0: never."),
     ROW("controller.quorum.voters", controller_quorum_voters, LIST, "", 0, 0, "", NULL, AT_START, ACTED_ON,
         "Controllers that vote, id@host:port of their INTERNAL listeners; the same on every node of the cluster, "
         "brokers too. "

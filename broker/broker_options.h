@@ -27,6 +27,7 @@ struct broker_options {
     /* directories */
     char *log_dirs;
     char *metadata_log_dir;
+    int32_t log_dir_stall_timeout_ms;
     /* controller */
     char *controller_quorum_voters;
     int32_t controller_quorum_election_timeout_ms;

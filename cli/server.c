@@ -7,6 +7,7 @@
 #include "broker/http_pages.h"
 #include "cli/server_options.h"
 #include "common/check.h"
+#include "common/logger.h"
 #include "common/mem.h"
 #include "common/posix/http_server.h"
 #include "common/posix/posix_env.h"
@@ -103,16 +104,22 @@ static void stop(struct server *server)
     }
 }
 
-static void on_ready(void *ctx)
-{
-    (void)ctx; /* the broker has logged it; /health/ready says it */
-}
-
 static void on_failed(void *ctx)
 {
     struct server *server = ctx;
     server->exit_status = 1;
     stop(server);
+}
+
+static void on_ready(void *ctx)
+{
+    struct server *server = ctx;
+    /* From now on others count on this node. Before, a recovery may take its time, and what hangs leads nothing. */
+    uint64_t limit_ms = (uint64_t)server->options.broker.log_dir_stall_timeout_ms;
+    if (limit_ms > 0 && posix_env_watch_disks(server->posix, limit_ms * 1000) != ERR_OK) {
+        log_error(server->posix->env.logger, "disk", "not_watched", "why=\"no thread is left for it\"");
+        on_failed(server);
+    }
 }
 
 static void on_signal(void *ctx, int signal_number)

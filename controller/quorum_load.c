@@ -132,9 +132,10 @@ static void keep_entry(struct opening *opening, struct quorum_entry *entry)
     loaded->entries[loaded->entry_count++] = entry;
 }
 
+/* Indexes begin with 1: 0 stands for "none" everywhere. */
 static bool is_header_whole(struct span file, uint64_t first_index)
 {
-    return file.bytes >= SEGMENT_HEADER_BYTES && memcmp(file.data, SEGMENT_MAGIC, 8) == 0 &&
+    return first_index > 0 && file.bytes >= SEGMENT_HEADER_BYTES && memcmp(file.data, SEGMENT_MAGIC, 8) == 0 &&
            be32_get(file.data + 16) == crc32c(0, span_make(file.data, 16)) && be64_get(file.data + 8) == first_index;
 }
 

@@ -1,6 +1,8 @@
 #include "common/posix/posix_env.h"
 
 #include "common/mem.h"
+#include "common/posix/posix_disk_watch.h"
+#include "common/posix/posix_file_calls.h"
 #include "common/posix/posix_fs.h"
 #include "common/posix/posix_net.h"
 #include "common/posix/posix_pool.h"
@@ -10,15 +12,20 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #define POOL_THREADS_MIN 4
 #define RESOLVE_THREADS 2
+#define FILE_CALL_THREADS 4 /* for each processor: beside the pool's */
+#define LAST_WORDS_S 3
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
 #define BOOT_ID_BYTES 64
 #define FILE_DESCRIPTORS_KEPT_MAX 4096 /* at most a quarter of the limit, and this, is kept for files */
@@ -31,8 +38,11 @@ struct posix_parts {
     struct posix_pool *pool;
     struct posix_pool *resolve_pool;
     struct posix_runtime *runtime;
+    struct posix_file_calls *file_calls;
     struct posix_fs *fs;
     struct posix_net *net;
+    struct posix_disk_watch *disk_watch; /* NULL: nobody watches */
+    uint64_t disk_limit_us;
     char boot_id[BOOT_ID_BYTES];
 };
 
@@ -150,7 +160,9 @@ struct posix_env *posix_env_new(enum log_level level)
     parts->pool = posix_pool_new("pool", pool_threads);
     parts->resolve_pool = posix_pool_new("resolve", RESOLVE_THREADS);
     parts->runtime = posix_runtime_new(&parts->clock, parts->pool, cpu_count);
-    parts->fs = posix_fs_new(parts->pool);
+    /* The pool, loops with two threads of the pool for themselves, threads of the maker: never so many at once. */
+    parts->file_calls = posix_file_calls_new(pool_threads + FILE_CALL_THREADS * (cpu_count + 1));
+    parts->fs = posix_fs_new(parts->pool, parts->file_calls);
     parts->net = posix_net_new(parts->resolve_pool, &parts->logger, descriptors_prepare());
     struct posix_env *posix = MEM_NEW(struct posix_env);
     posix->parts = parts;
@@ -167,17 +179,66 @@ struct posix_env *posix_env_new(enum log_level level)
     return posix;
 }
 
+/* A system call to a disk that hangs may keep the process from going even when it was killed, and its sockets would stay open as
+ * long. Nobody shall wait for this node: they end first. */
+static void shut_down_sockets(void)
+{
+    struct rlimit limit;
+    int end = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < DESCRIPTORS_MAX ? (int)limit.rlim_cur
+                                                                                        : DESCRIPTORS_MAX;
+    for (int fd = STDERR_FILENO + 1; fd < end; fd++) {
+        (void)shutdown(fd, SHUT_RDWR); /* what is no socket says so */
+    }
+}
+
+/* Standard error may be a file on the disk that hangs: the alarm ends the process when the line can't be written. */
+static void end_for_stall(void *ctx, const struct posix_stall *stall)
+{
+    struct posix_parts *parts = ctx;
+    sigset_t alarm_only;
+    sigemptyset(&alarm_only);
+    sigaddset(&alarm_only, SIGALRM);
+    (void)signal(SIGALRM, SIG_DFL);
+    (void)pthread_sigmask(SIG_UNBLOCK, &alarm_only, NULL);
+    (void)alarm(LAST_WORDS_S);
+    shut_down_sockets();
+    char path[POSIX_CALL_PATH_BYTES + 2];
+    log_error(&parts->logger, "disk", "stalled",
+              "call=\"%s\" path=%s seconds=%llu limit_ms=%llu why=\"the disk does not answer; this node ends so that "
+              "others take "
+              "over (log.dir.stall.timeout.ms)\"",
+              stall->what, logger_quote(span_text(stall->path), path, sizeof(path)),
+              (unsigned long long)(stall->waited_us / 1000000), (unsigned long long)(parts->disk_limit_us / 1000));
+    _Exit(1);
+}
+
+enum err posix_env_watch_disks(struct posix_env *posix, uint64_t limit_us)
+{
+    struct posix_parts *parts = posix->parts;
+    CHECK(parts->disk_watch == NULL);
+    parts->disk_limit_us = limit_us;
+    struct posix_disk_watch_config config = {.calls = parts->file_calls,
+                                             .limit_us = limit_us,
+                                             .on_stall = end_for_stall,
+                                             .ctx = parts,
+                                             .device_done = posix_device_done};
+    parts->disk_watch = posix_disk_watch_new(&config);
+    return parts->disk_watch == NULL ? ERR_LIMIT : ERR_OK;
+}
+
 void posix_env_free(struct posix_env *posix)
 {
     if (posix == NULL) {
         return;
     }
     struct posix_parts *parts = posix->parts;
+    posix_disk_watch_free(parts->disk_watch);
     posix_runtime_free(parts->runtime);
     posix_net_free(parts->net);
     posix_pool_free(parts->resolve_pool);
     posix_pool_free(parts->pool);
     posix_fs_free(parts->fs);
+    posix_file_calls_free(parts->file_calls);
     mem_free(parts);
     mem_free(posix);
 }

@@ -27,6 +27,10 @@ struct posix_env {
 struct posix_env *posix_env_new(enum log_level level);
 void posix_env_free(struct posix_env *posix);
 
+/* From now on a call to a file that does not come back for `limit_us` (at least a millisecond) ends the process: status 1, one line at
+ * level error, sockets shut down first. common/posix/posix_disk_watch.h says when a disk is only slow. At most once. */
+enum err posix_env_watch_disks(struct posix_env *posix, uint64_t limit_us) MUST_USE;
+
 /* Runs a loop of this env's runtime, made but not started, on the calling thread (the main thread) until loop_stop.
  * Declared here for cli/; common/posix/posix_loop.h says more. */
 void posix_loop_run(struct loop *loop);

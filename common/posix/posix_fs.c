@@ -1,6 +1,7 @@
 #include "common/posix/posix_fs.h"
 
 #include "common/mem.h"
+#include "common/posix/posix_file_calls.h"
 #include "common/posix/posix_pool.h"
 
 #include <dirent.h>
@@ -21,18 +22,35 @@
 struct posix_fs {
     struct fs base;
     struct posix_pool *pool;
+    struct posix_file_calls *calls;
     struct posix_cache_probe cache_probe;
 };
 
 struct posix_file {
     struct file base;
     int fd;
+    uint64_t device;             /* st_dev */
     struct loop_task close_task; /* when the pool closes */
 };
 
 static struct posix_file *file_of(struct file *file)
 {
     return CONTAINER_OF(file, struct posix_file, base);
+}
+
+static struct posix_fs *fs_of(struct fs *fs)
+{
+    return CONTAINER_OF(fs, struct posix_fs, base);
+}
+
+static union posix_file_call *call_at(struct fs *fs, const char *what, const char *path)
+{
+    return posix_file_call_at(fs_of(fs)->calls, what, path);
+}
+
+static union posix_file_call *call_on(struct file *file, const char *what)
+{
+    return posix_file_call_on(fs_of(file->fs)->calls, what, file_of(file)->fd, file_of(file)->device);
 }
 
 static enum err last_error(void)
@@ -52,6 +70,8 @@ static int open_retried(const char *path, int flags)
 static struct file *file_make(struct fs *fs, int fd)
 {
     struct posix_file *file = MEM_NEW(struct posix_file);
+    struct stat status;
+    file->device = fstat(fd, &status) == 0 ? status.st_dev : 0;
     file->base.fs = fs;
     atomic_init(&file->base.reference_count, 1);
     file->fd = fd;
@@ -300,66 +320,122 @@ static enum err posix_size(struct file *file, uint64_t *ret_bytes)
 
 static bool posix_is_cached(struct file *file, uint64_t pos, size_t bytes)
 {
-    struct posix_fs *posix = CONTAINER_OF(file->fs, struct posix_fs, base);
+    struct posix_fs *posix = fs_of(file->fs);
     return posix_cache_has(&posix->cache_probe, file_of(file)->fd, pos, bytes);
 }
 
 static void posix_prefetch(struct file *file, uint64_t pos, size_t bytes)
 {
+    union posix_file_call *call = call_on(file, "read ahead");
     posix_cache_fill(file_of(file)->fd, pos, bytes);
+    posix_file_call_end(call);
+}
+
+static void file_close(struct posix_file *file)
+{
+    union posix_file_call *call = call_on(&file->base, "close");
+    close(file->fd);
+    posix_file_call_end(call);
+    mem_free(file);
 }
 
 static void file_close_in_pool(struct loop_task *task)
 {
-    struct posix_file *file = CONTAINER_OF(task, struct posix_file, close_task);
-    close(file->fd);
-    mem_free(file);
+    file_close(CONTAINER_OF(task, struct posix_file, close_task));
+}
+
+/* Whether this is the last descriptor of a file that was removed and has blocks. */
+static bool frees_blocks(struct file *file)
+{
+    struct stat status;
+    union posix_file_call *call = call_on(file, "fstat");
+    bool does = fstat(file_of(file)->fd, &status) == 0 && status.st_nlink == 0 && status.st_blocks > 0;
+    posix_file_call_end(call);
+    return does;
 }
 
 static void posix_close(struct file *base)
 {
     struct posix_file *file = file_of(base);
-    struct stat status;
     /* The last close of a removed file frees its blocks, for a segment milliseconds of work: not on a loop. Errors of
      * close say nothing that the sync before it has not said. */
-    if (fstat(file->fd, &status) == 0 && status.st_nlink == 0 && status.st_blocks > 0) {
+    if (frees_blocks(base)) {
         file->close_task.run = file_close_in_pool;
-        posix_pool_submit(CONTAINER_OF(base->fs, struct posix_fs, base)->pool, &file->close_task);
+        posix_pool_submit(fs_of(base->fs)->pool, &file->close_task);
         return;
     }
-    close(file->fd);
-    mem_free(file);
+    file_close(file);
 }
 
+/* ---- every call that may wait for the disk is in the table of calls while it lasts ---- */
+
+#define SEEN(name, call_begin, parameters, arguments)                                                                  \
+    static enum err seen_##name parameters                                                                             \
+    {                                                                                                                  \
+        union posix_file_call *call = call_begin;                                                                      \
+        enum err err = posix_##name arguments;                                                                         \
+        posix_file_call_end(call);                                                                                     \
+        return err;                                                                                                    \
+    }
+
+SEEN(open, call_at(fs, "open", path), (struct fs * fs, const char *path, unsigned flags, struct file **ret_file),
+     (fs, path, flags, ret_file))
+SEEN(stat, call_at(fs, "stat", path), (struct fs * fs, const char *path, struct fs_stat *ret_stat),
+     (fs, path, ret_stat))
+SEEN(rename, call_at(fs, "rename", from_path), (struct fs * fs, const char *from_path, const char *to_path),
+     (fs, from_path, to_path))
+SEEN(unlink, call_at(fs, "unlink", path), (struct fs * fs, const char *path), (fs, path))
+SEEN(mkdir, call_at(fs, "mkdir", path), (struct fs * fs, const char *path), (fs, path))
+SEEN(rmdir, call_at(fs, "rmdir", path), (struct fs * fs, const char *path), (fs, path))
+SEEN(list, call_at(fs, "readdir", path), (struct fs * fs, const char *path, fs_list_fn on_entry, void *ctx),
+     (fs, path, on_entry, ctx))
+SEEN(sync_dir, call_at(fs, "fsync", path), (struct fs * fs, const char *path), (fs, path))
+SEEN(sync_all, call_at(fs, "syncfs", path), (struct fs * fs, const char *path), (fs, path))
+SEEN(space, call_at(fs, "statvfs", path), (struct fs * fs, const char *path, struct fs_space *ret_space),
+     (fs, path, ret_space))
+SEEN(lock, call_at(fs, "flock", path), (struct fs * fs, const char *path, struct file **ret_file), (fs, path, ret_file))
+SEEN(real_path, call_at(fs, "realpath", path), (struct fs * fs, const char *path, char **ret_path),
+     (fs, path, ret_path))
+SEEN(pread, call_on(file, "pread"),
+     (struct file * file, void *ret_bytes, size_t bytes, uint64_t pos, size_t *ret_read_bytes),
+     (file, ret_bytes, bytes, pos, ret_read_bytes))
+SEEN(pwritev, call_on(file, "pwritev"), (struct file * file, const struct span *spans, size_t count, uint64_t pos),
+     (file, spans, count, pos))
+SEEN(sync, call_on(file, "fdatasync"), (struct file * file), (file))
+SEEN(sync_fs, call_on(file, "syncfs"), (struct file * file), (file))
+SEEN(truncate, call_on(file, "ftruncate"), (struct file * file, uint64_t bytes), (file, bytes))
+SEEN(size, call_on(file, "fstat"), (struct file * file, uint64_t *ret_bytes), (file, ret_bytes))
+
 static const struct fs_ops posix_fs_ops = {
-    .open = posix_open,
-    .stat = posix_stat,
-    .rename = posix_rename,
-    .unlink = posix_unlink,
-    .mkdir = posix_mkdir,
-    .rmdir = posix_rmdir,
-    .list = posix_list,
-    .sync_dir = posix_sync_dir,
-    .sync_all = posix_sync_all,
-    .space = posix_space,
-    .lock = posix_lock,
-    .real_path = posix_real_path,
-    .pread = posix_pread,
-    .pwritev = posix_pwritev,
-    .sync = posix_sync,
-    .sync_fs = posix_sync_fs,
-    .truncate = posix_truncate,
-    .size = posix_size,
+    .open = seen_open,
+    .stat = seen_stat,
+    .rename = seen_rename,
+    .unlink = seen_unlink,
+    .mkdir = seen_mkdir,
+    .rmdir = seen_rmdir,
+    .list = seen_list,
+    .sync_dir = seen_sync_dir,
+    .sync_all = seen_sync_all,
+    .space = seen_space,
+    .lock = seen_lock,
+    .real_path = seen_real_path,
+    .pread = seen_pread,
+    .pwritev = seen_pwritev,
+    .sync = seen_sync,
+    .sync_fs = seen_sync_fs,
+    .truncate = seen_truncate,
+    .size = seen_size,
     .is_cached = posix_is_cached,
     .prefetch = posix_prefetch,
     .close = posix_close,
 };
 
-struct posix_fs *posix_fs_new(struct posix_pool *pool)
+struct posix_fs *posix_fs_new(struct posix_pool *pool, struct posix_file_calls *calls)
 {
     struct posix_fs *posix = MEM_NEW(struct posix_fs);
     posix->base.ops = &posix_fs_ops;
     posix->pool = pool;
+    posix->calls = calls;
     return posix;
 }
 

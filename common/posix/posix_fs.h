@@ -11,9 +11,10 @@
 
 struct posix_fs;
 struct posix_pool;
+struct posix_file_calls;
 
-/* `pool` closes files whose removal frees many blocks. */
-struct posix_fs *posix_fs_new(struct posix_pool *pool);
+/* `pool` closes files whose removal frees many blocks; `calls` shows each call that may wait for a disk while it lasts. */
+struct posix_fs *posix_fs_new(struct posix_pool *pool, struct posix_file_calls *calls);
 void posix_fs_free(struct posix_fs *posix);
 struct fs *posix_fs_get(struct posix_fs *posix);
 /* The file's descriptor, for sendfile; the file must come from a posix_fs. */
