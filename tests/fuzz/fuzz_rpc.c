@@ -85,8 +85,7 @@ static struct outcome read_stream(struct span stream, size_t cut)
         size_t read_bytes = 0;
         largest_bytes = input.needed_bytes > largest_bytes ? input.needed_bytes : largest_bytes;
         uint8_t *room = rpc_input_room(&input, &read_bytes);
-        CHECK(input.buffer->bytes <= RPC_INPUT_BYTES ||
-              input.buffer->bytes <= largest_bytes + RPC_INPUT_SLACK_BYTES);
+        CHECK(input.buffer->bytes <= RPC_INPUT_BYTES || input.buffer->bytes <= largest_bytes + RPC_INPUT_SLACK_BYTES);
         read_bytes = read_bytes < stream.bytes ? read_bytes : stream.bytes;
         read_bytes = cut > 0 && cut < read_bytes ? cut : read_bytes;
         memcpy(room, stream.data, read_bytes);
