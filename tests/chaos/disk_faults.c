@@ -38,6 +38,7 @@ static bool wait_ms(struct faults *faults, int64_t ms)
 {
     uint64_t losses = faults->losses;
     struct timespec until;
+    faults->counts.slow_ms += (uint64_t)ms; /* those that go on as well */
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += ms % 1000 * 1000000;
     until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
@@ -46,7 +47,6 @@ static bool wait_ms(struct faults *faults, int64_t ms)
     while (faults->losses == losses && status != ETIMEDOUT) {
         status = pthread_cond_timedwait(&faults->changed, &faults->lock, &until);
     }
-    faults->counts.slow_ms += (uint64_t)ms;
     return faults->losses == losses;
 }
 

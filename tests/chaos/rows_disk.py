@@ -1,12 +1,15 @@
 """Rows 18 to 24 and 26: disks that are slow, hang, are full, fail, tear, forget or lie (testing.md 10). The disks are disk.py's; row 26 needs none."""
+import contextlib
 import time
 
 import disk
 import topics
+from cluster import memory_bytes
 from nemesis import Row, Until
 from world import LAG_SECONDS
 
 FLIP_TRIES = 200
+GROWTH_BYTES_MAX = 32 << 20  # of a node whose disk is slow
 HANG_SECONDS = 45  # a watchdog of half a minute, and an election
 
 
@@ -167,31 +170,82 @@ class WriteFails(DiskRow):
 
 
 class SlowDisk(DiskRow):
-    number, about = 18, "syncs take 50 to 500 ms, or write 128 KiB or 1 MiB a second, at a leader or at the active controller"
-    must_hold = "acknowledgements go on; leaders and active controllers do not change again and again"
+    number, about = 18, "syncs take 50 to 500 ms, or write 128 KiB or 1 MiB a second, or take longer than a follower may lag: of a broker; of the active controller, or more than a second of all"
+    must_hold = "the broker leads on and is not fenced; where it follows too slowly it leaves the ISR, and comes back; its memory is bounded; no controller is elected for it"
 
     def steps(self):
-        world = self.world
-        node = yield from self.take(lambda: self.some_node(0.4))
-        slow = self.random.choice(((self.random.randint(50, 500), 0), (self.random.randint(50, 500), 0), (0, 128 << 10), (0, 1 << 20)))
-        before, acked, since = world.quorum(), world.clients.acked("idempotent"), time.monotonic()
-        slept = node.disk.tell("slow", *slow)["slow_ms"]
-        try:
-            for _ in range(self.random.randint(4, 7)):
-                if not node.is_broker:
-                    self.change_metadata()
-                yield 2.0
-            yield Until(lambda: world.clients.acked("idempotent") > acked + 20, 30, "acknowledgements on a slow disk", if_alone=30)
-        finally:
-            slept = node.disk.tell("slow", 0, 0)["slow_ms"] - slept
-        assert slept > 0, "nothing was slow"
-        after = yield Until(world.quorum, 30, "a quorum")
-        terms = after.term - before.term if before is not None else 0
-        changes = world.monitor.leader_changes(since)
-        self.saw(f"node {node.id} waited {slept / 1000:.1f} s for its disk ({slow[0]} ms, {slow[1]} bytes/s); {terms} terms, leaders changed {dict(changes)}")
-        self.demand(terms <= 2, f"{terms} elections of controllers on a slow disk")
-        self.demand(all(count <= 2 for count in changes.values()), f"leaders changed on a slow disk: {dict(changes)}")
+        kind = self.random.choice(("crawling", "broker", "controllers"))
+        self.since, self.slept = time.monotonic(), 0
+        yield from {"crawling": self.crawling, "broker": self.broker, "controllers": self.controllers}[kind]()
+
+    def crawling(self):
+        """Longer than replica.lag.time.max.ms: what it follows goes on without it."""
+        node = yield from self.take(self.world.leader)
+        followed = [partition for partition, one in (self.world.describe() or {}).items() if one.leader not in (-1, node.id)]
+        with self.slow([node], (LAG_SECONDS + self.random.randint(2, 3)) * 1000, 0):
+            yield Until(lambda: self.is_outside(node, followed), 3 * LAG_SECONDS + 15, f"ISRs of partitions {followed} without broker {node.id}, whose disk crawls", if_alone=20)
+            self.saw(f"broker {node.id} left the ISRs of {followed} after {time.monotonic() - self.since:.1f} s")
+            acked = self.world.clients.acked("idempotent")
+            yield Until(lambda: self.world.clients.acked("idempotent") > acked + 20, LAG_SECONDS + 20, "acknowledgements without the disk that crawls", if_alone=20)
+            yield from self.stays(node, self.random.uniform(2, 5))
         yield from self.back(node)
+        self.nothing_changed(node)
+
+    def is_outside(self, node, partitions):
+        view = self.world.describe()
+        return view is not None and all(node.id not in view[partition].isr or view[partition].leader == node.id for partition in partitions)
+
+    def broker(self):
+        node, world = (yield from self.take(self.world.leader)), self.world
+        acked = world.clients.acked("idempotent")
+        with self.slow([node], *self.random.choice(((self.random.randint(50, 500), 0), (self.random.randint(50, 500), 0), (0, 128 << 10), (0, 1 << 20)))):
+            yield from self.stays(node, self.random.uniform(8, 14))
+            yield Until(lambda: world.clients.acked("idempotent") > acked + 20, 30, "acknowledgements on a slow disk", if_alone=30)
+        yield from self.back(node)
+        self.nothing_changed(node)
+
+    def controllers(self):
+        world = self.world
+        active = yield Until(world.active_controller, 30, "an active controller")
+        everyone = self.random.random() < 0.6
+        nodes = yield from self.take(lambda: self.all_free(world.cluster.controllers if everyone else [one for one in world.cluster.controllers if one.id == active]))
+        before = yield Until(world.quorum, 30, "a quorum")
+        with self.slow(nodes, self.random.randint(1000, 1500) if everyone else self.random.randint(50, 500), 0):
+            for _ in range(self.random.randint(4, 7)):
+                self.change_metadata()
+                yield 2.0
+        after = yield Until(world.quorum, 30, "a quorum")
+        self.saw(f"{after.term - before.term} terms with slow disks")
+        self.demand(after.term == before.term, f"{after.term - before.term} elections of controllers on slow disks")
+        for node in nodes:
+            yield from self.back(node)
+
+    # ---- parts ----
+    @contextlib.contextmanager
+    def slow(self, nodes, sync_ms, bytes_per_second):
+        memory = {node: memory_bytes(node.process.pid) for node in nodes}
+        before = {node: node.disk.tell("slow", sync_ms, bytes_per_second)["slow_ms"] for node in nodes}
+        try:
+            yield
+            grown = {node.id: memory_bytes(node.process.pid) - memory[node] for node in nodes if node.is_running}
+        finally:
+            slept = {node.id: node.disk.tell("slow", 0, 0)["slow_ms"] - before[node] for node in nodes}
+        assert all(slept.values()), f"not all disks were slow: {slept}"
+        self.saw(f"nodes waited {slept} ms for their disks ({sync_ms} ms, {bytes_per_second} bytes/s), memory grew by {({one: count >> 10 for one, count in grown.items()})} KiB")
+        self.demand(len(grown) == len(nodes), f"ended on a slow disk: {set(node.id for node in nodes) - set(grown)}")
+        self.demand(all(count < GROWTH_BYTES_MAX for count in grown.values()), f"memory grew on a slow disk: {grown}")
+
+    def stays(self, node, seconds):
+        """A generator: for so long it is a member of the cluster."""
+        ends_at = time.monotonic() + seconds
+        while time.monotonic() < ends_at:
+            views = [self.world.cluster.view_of(one.id) for one in self.world.free(self.world.cluster.brokers)]
+            self.demand(all(node.id in view.brokers for view in views if view is not None), f"broker {node.id} was fenced for its slow disk")
+            yield 0.3
+
+    def nothing_changed(self, node):
+        changes = {partition: count for partition, count in self.world.monitor.leader_changes(self.since).items() if count}
+        self.demand(not changes, f"leaders changed because of broker {node.id}'s slow disk: {changes}")
 
 
 class DiskFull(DiskRow):
@@ -222,7 +276,7 @@ class DiskFull(DiskRow):
 
 class HungDisk(DiskRow):
     number, about = 19, "the disk of a broker that leads, or of the active controller, does not answer: no sync, or no write, sync and change of names either"
-    must_hold = "others lead, and acknowledgements go on; metadata can be changed"
+    must_hold = "it ends by itself after log.dir.stall.timeout.ms; others lead, and acknowledgements go on; metadata can be changed"
 
     def steps(self):
         world = self.world
@@ -232,6 +286,7 @@ class HungDisk(DiskRow):
         able = [one for one in world.cluster.brokers if world.leads(one)] if self.random.random() < 0.7 else [one for one in world.cluster.controllers if one.id == active]
         node = self.random.choice(able)
         what, acked, moment = self.random.choice(("all", "sync")), world.clients.acked("idempotent"), time.monotonic()
+        stalls = self.stalls(node)
         node.disk.tell("hang", what)
         try:
             if node.is_broker:
@@ -242,14 +297,18 @@ class HungDisk(DiskRow):
                 yield Until(lambda: topics.try_create(world.cluster.bootstrap, name, 1, 3, seconds=2) is None, HANG_SECONDS, "a topic to be made")
                 assert node.disk.count("hung") > 0, "the controller asked nothing of its disk"
             self.saw(f"node {node.id}'s disk hung ({what}) and others did its work after {time.monotonic() - moment:.1f} s")
+            yield Until(lambda: self.stalls(node) > stalls, HANG_SECONDS, f"node {node.id} to say that its disk hangs")
+            self.saw(f"it said so after {time.monotonic() - moment:.1f} s")
             yield Until(lambda: world.clients.acked("idempotent") > acked + 20, LAG_SECONDS + 20, "acknowledgements without that disk")
         finally:
-            node.disk.heal()
-        yield self.random.uniform(1, 2)
-        if node.process.poll() is not None:
-            yield from self.ends(node)
-            node.start(wait=False)
+            node.disk.heal()  # a call that hangs keeps a process that has ended
+        yield from self.ends(node)
+        node.start(wait=False)
         yield from self.back(node)
+
+    @staticmethod
+    def stalls(node):
+        return node.log_text().count("subsystem=disk event=stalled")
 
 
 class TornWrite(DiskRow):

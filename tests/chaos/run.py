@@ -5,7 +5,7 @@
     tests/chaos/run --all                 every row alone, then as many pairs, drawn by the seed
     tests/chaos/run --list                the rows
 
-Rows that are given together overlap. A run that fails (or one with --keep) keeps its history and the nodes' directories and prints where, and how to repeat it.
+Rows that are given together overlap, two at a time (so does a row that is given twice). A run that fails (or one with --keep) keeps its history and the nodes' directories and prints where, and how to repeat it.
 The last line is for programs (combinations.py). Exit status: 0, all held; 1, something did not; 77, this machine can't have these rows; 130, interrupted.
 MOLDAU_BIN names the program (default build/moldau).
 """
@@ -60,6 +60,8 @@ class Run:
             settings = {"replica.lag.time.max.ms": worlds.LAG_SECONDS * 1000, "connections.max.idle.ms": 20000, "log.durability": options.durability}
             self.cluster = worlds.Cluster(self.folder / "nodes", network, settings)
         self.world = worlds.World(self.cluster, network, clients_host, None, self.folder, options.seed, options.target)
+        # One row is asked for all that it demands when nothing else goes on.
+        self.world.rows_at_once = min(self.world.rows_at_once, len(self.rows))
         for row in self.rows:
             row.setup(self.world)
         self.cluster.start()
