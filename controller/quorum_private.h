@@ -18,6 +18,12 @@
 #define QUORUM_INFLIGHT_ENTRIES                                                                                        \
     128 /* sent to a follower and not acknowledged; a message that does not fit a frame is split */
 
+/* What messages of our own making say to libraft (its MESSAGE__..._VERSION): vote results know pre-votes, append results the one feature
+ * that it knows. */
+#define APPEND_VERSION 0
+#define APPEND_RESULT_VERSION 2
+#define VOTE_RESULT_VERSION 2
+
 /* A message that came while none could be handled; the bytes follow. */
 struct quorum_inbox_item {
     struct quorum_inbox_item *next;

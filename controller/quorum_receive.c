@@ -22,9 +22,6 @@
 #include "common/mem.h"
 #include "controller/quorum_private.h"
 
-#define VOTE_RESULT_VERSION 2 /* libraft's MESSAGE__REQUEST_VOTE_RESULT_VERSION, which knows pre-votes */
-#define APPEND_RESULT_VERSION                                                                                          \
-    2 /* libraft's MESSAGE__APPEND_ENTRIES_RESULT_VERSION, and the one feature that it knows */
 #define FEATURE_CAPACITY 1u
 #define RAFT_MESSAGE(kind) ((struct raft_message){.type = (kind)})
 

@@ -3,8 +3,6 @@
 #include "common/mem.h"
 #include "controller/quorum_private.h"
 
-#define APPEND_VERSION 0 /* libraft's MESSAGE__APPEND_ENTRIES_VERSION */
-
 void quorum_send(struct quorum *quorum, struct quorum_message *message, const char *to_address)
 {
     if (quorum->events.send == NULL || quorum->is_failed) {
