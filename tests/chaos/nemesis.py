@@ -9,8 +9,9 @@ A row of the matrix is a class in some rows_*.py, found by its base class:
             node = yield from self.take(lambda: self.world.pick(self.world.cluster.brokers))   # a node without other faults, ours until we end
             ...inject...; self.saw("how it is known that the fault was really there")           # a row that saw nothing has failed
             yield 3.0                                                                             # seconds of fault, others go on
-            ...heal, in a `finally` or by leaving a `with`...
             yield Until(condition, seconds, "what")                                               # within which it must come true
+            ...heal, in a `finally` or by leaving a `with`...
+            yield from self.back(node)                                                            # it serves again
 
 Everything runs on one thread: steps() gives control back by `yield`, and must not block for longer than a question to a node. `self.world` is
 world.World; a node's data directory may be any path (Member.use_data, Member.wrap before the start). `setup(world)` is called before the cluster starts.
@@ -24,6 +25,7 @@ from waiting import stretched
 GAP_SECONDS = (0.5, 3.0)
 TAKE_SECONDS = 120
 PAUSE_SECONDS = 0.02
+MORE_ACKS = 20
 
 
 class Until:
@@ -77,15 +79,36 @@ class Row:
         if not is_right and self.was_alone:
             raise AssertionError(f"row {self.number}: {text}")
 
-    def back(self, node):
-        """A generator: the node serves again and is in sync."""
-        yield Until(lambda: self._is_ready(node), self.world.ready_seconds, f"node {node.id} to be ready")
-        if node.is_broker:
-            yield Until(lambda: self._is_in_sync(node), 60, f"broker {node.id} to be in all ISRs")
+    # ---- the steps that many rows have, generators all: others do its work, acknowledgements go on, back again ----
+    def led_by_others(self, node, if_alone=10):
+        """Until no partition is led by the node; how long that took. A second fault may have taken the other replicas' way: then it takes until that is over."""
+        began = time.monotonic()
+        yield Until(lambda: self.world.is_led_by_others(node), 60, f"other leaders than broker {node.id}", if_alone=if_alone)
+        return time.monotonic() - began
+
+    def acknowledged(self, before, seconds, when, kind="idempotent", if_alone=None):
+        """Until there are more acknowledgements than `before`."""
+        yield Until(lambda: self.world.clients.acked(kind) > before + MORE_ACKS, seconds, f"acknowledgements {when}", if_alone=if_alone)
+
+    def start_again(self, *nodes):
+        for node in nodes:
+            node.start(wait=False)
+        yield from self.back(*nodes)
+
+    def back(self, *nodes):
+        """They serve again and are in sync."""
+        for node in nodes:
+            yield Until(lambda: self._is_ready(node), self.world.ready_seconds, f"node {node.id} to be ready")  # noqa: B023
+            if node.is_broker:
+                yield Until(lambda: self._is_in_sync(node), 60, f"broker {node.id} to be in all ISRs")  # noqa: B023
 
     def _is_ready(self, node):
         status = node.process.poll()
         assert status is None, f"node {node.id} ended with status {status} instead of starting:\n{node.log_tail()}"
+        return self.is_healthy(node)
+
+    @staticmethod
+    def is_healthy(node):
         return node.http_status("/health/ready" if node.is_broker else "/health/live") == 200
 
     def _is_in_sync(self, node):

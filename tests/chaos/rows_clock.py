@@ -57,5 +57,4 @@ class ClockJumps(Row):
         changes = {partition: count for partition, count in world.monitor.leader_changes(since).items() if count}
         self.demand(not changes, f"leaders changed when clocks jumped: {changes}")
         self.demand(world.clients.acked() > acked + 20, "nothing was acknowledged")
-        for node in nodes:
-            yield from self.back(node)
+        yield from self.back(*nodes)

@@ -17,8 +17,26 @@ def told(losses):
     return ", ".join(f"node {node_id} {lost['lost_bytes']} bytes of {lost['lost_files']} files and {lost['lost_names']} names" for node_id, lost in losses.items())
 
 
-class DiskRow(Row):
-    """A row on disk_fuse."""
+class NodeRow(Row):
+    """A row at a broker that leads, or at the active controller."""
+
+    def some_node(self, controllers=0.3):
+        world = self.world
+        if self.random.random() >= controllers:
+            return world.leader()
+        active = world.active_controller()
+        return world.pick([one for one in world.cluster.controllers if one.id == active]) or world.pick(world.cluster.controllers)
+
+    def leaves(self, node):
+        """A generator: others lead what it led; of a controller: another is active."""
+        if node.is_broker:
+            yield from self.led_by_others(node, if_alone=15)
+        else:
+            yield Until(lambda: self.world.active_controller() not in (None, node.id), 40, "another active controller", if_alone=10)
+
+
+class DiskRow(NodeRow):
+    """On disk_fuse."""
 
     @classmethod
     def missing(cls):
@@ -27,14 +45,6 @@ class DiskRow(Row):
     @classmethod
     def setup(cls, world):
         disk.give(world, world.cluster.nodes.values())
-
-    def some_node(self, controllers=0.3):
-        """A broker that leads, or the active controller."""
-        world = self.world
-        if self.random.random() >= controllers:
-            return world.leader()
-        active = world.active_controller()
-        return world.pick([one for one in world.cluster.controllers if one.id == active]) or world.pick(world.cluster.controllers)
 
     # ---- generators ----
     def fails(self, node, count, seconds=30):
@@ -55,14 +65,6 @@ class DiskRow(Row):
         assert status > 0, f"node {node.id}: exit status {status} after its disk failed:\n{node.log_tail()}"
         return status
 
-    def leaves(self, node):
-        """Others lead what it led; of a controller: another is active."""
-        world = self.world
-        if node.is_broker:
-            yield Until(lambda: world.is_led_by_others(node), 60, f"other leaders than broker {node.id}", if_alone=15)
-        else:
-            yield Until(lambda: world.active_controller() not in (None, node.id), 40, "another active controller", if_alone=10)
-
 
 class PowerLoss(DiskRow):
     number, about = 24, "the power goes: SIGKILL, and what was not synced is gone; synced: of one broker, of all, or of all nodes; cached: of the last one in sync"
@@ -82,10 +84,7 @@ class PowerLoss(DiskRow):
         yield self.random.uniform(0.5, 2)
         self.saw(f"lost: {told(disk.power_off(nodes))}")
         yield self.random.uniform(0, 1)
-        for node in self.random.sample(nodes, len(nodes)):
-            node.start(wait=False)
-        for node in nodes:
-            yield from self.back(node)
+        yield from self.start_again(*self.random.sample(nodes, len(nodes)))
 
     def cached(self):
         """Two brokers are killed, so the third is the only one in sync; then its power goes, and it comes back alone. The two others have lost nothing."""
@@ -95,8 +94,7 @@ class PowerLoss(DiskRow):
         world.cluster.kill_at_once([node.id for node in killed])
         yield Until(lambda: self.is_last(last), 40, f"broker {last.id} to be the last in sync")
         # A new leader epoch is synced, with all before it: what comes now is in memory only.
-        weak = world.clients.acked("weak")
-        yield Until(lambda: world.clients.acked("weak") > weak + 20, 30, "acknowledgements with acks=1")
+        yield from self.acknowledged(world.clients.acked("weak"), 30, "with acks=1", kind="weak")
         losses = disk.power_off([last])
         self.saw(f"lost: {told(losses)}, as the last in sync")
         assert losses[last.id]["lost_files"] > 0, "a cached broker lost nothing"
@@ -109,10 +107,8 @@ class PowerLoss(DiskRow):
             assert not leaders, f"what forgot leads: {leaders}"
             yield 0.1
         self.saw(f"broker {last.id} came back alone and leads nothing")
-        for node in killed:
-            node.start(wait=False)
-        for node in nodes:
-            yield from self.back(node)
+        yield from self.start_again(*killed)
+        yield from self.back(last)
 
     def is_unfenced(self, node):
         view = self.world.cluster.view_of(node.id)
@@ -138,13 +134,11 @@ class SyncFailsOnce(DiskRow):
         after = node.disk.tell("slow", 0, 0)
         self.saw(f"node {node.id} ended after a failed sync; {after['synced_after_failure']} went well before it was gone")
         yield from self.leaves(node)
-        node.start(wait=False)
-        yield from self.back(node)
+        yield from self.start_again(node)
         yield self.random.uniform(0, 2)
         rebuilt = node.log_text().count("rebuilt_from_nothing")
         self.saw(f"lost then: {told(disk.power_off([node]))}")
-        node.start(wait=False)
-        yield from self.back(node)
+        yield from self.start_again(node)
         assert node.log_text().count("rebuilt_from_nothing") == rebuilt, f"node {node.id} served what was not on its disk:\n{node.log_tail()}"
 
 
@@ -165,8 +159,7 @@ class WriteFails(DiskRow):
             yield from self.ends(node, 30)
             self.saw("and again, as the disk is still broken")
         node.disk.heal()
-        node.start(wait=False)
-        yield from self.back(node)
+        yield from self.start_again(node)
 
 
 class SlowDisk(DiskRow):
@@ -185,8 +178,7 @@ class SlowDisk(DiskRow):
         with self.slow([node], (LAG_SECONDS + self.random.randint(2, 3)) * 1000, 0):
             yield Until(lambda: self.is_outside(node, followed), 3 * LAG_SECONDS + 15, f"ISRs of partitions {followed} without broker {node.id}, whose disk crawls", if_alone=20)
             self.saw(f"broker {node.id} left the ISRs of {followed} after {time.monotonic() - self.since:.1f} s")
-            acked = self.world.clients.acked("idempotent")
-            yield Until(lambda: self.world.clients.acked("idempotent") > acked + 20, LAG_SECONDS + 20, "acknowledgements without the disk that crawls", if_alone=20)
+            yield from self.acknowledged(self.world.clients.acked("idempotent"), LAG_SECONDS + 20, "without the disk that crawls", if_alone=20)
             yield from self.stays(node, self.random.uniform(2, 5))
         yield from self.back(node)
         self.nothing_changed(node)
@@ -200,7 +192,7 @@ class SlowDisk(DiskRow):
         acked = world.clients.acked("idempotent")
         with self.slow([node], *self.random.choice(((self.random.randint(50, 500), 0), (self.random.randint(50, 500), 0), (0, 128 << 10), (0, 1 << 20)))):
             yield from self.stays(node, self.random.uniform(8, 14))
-            yield Until(lambda: world.clients.acked("idempotent") > acked + 20, 30, "acknowledgements on a slow disk", if_alone=30)
+            yield from self.acknowledged(acked, 30, "on a slow disk", if_alone=30)
         yield from self.back(node)
         self.nothing_changed(node)
 
@@ -217,8 +209,7 @@ class SlowDisk(DiskRow):
         after = yield Until(world.quorum, 30, "a quorum")
         self.saw(f"{after.term - before.term} terms with slow disks")
         self.demand(after.term == before.term, f"{after.term - before.term} elections of controllers on slow disks")
-        for node in nodes:
-            yield from self.back(node)
+        yield from self.back(*nodes)
 
     # ---- parts ----
     @contextlib.contextmanager
@@ -299,12 +290,11 @@ class HungDisk(DiskRow):
             self.saw(f"node {node.id}'s disk hung ({what}) and others did its work after {time.monotonic() - moment:.1f} s")
             yield Until(lambda: self.stalls(node) > stalls, HANG_SECONDS, f"node {node.id} to say that its disk hangs")
             self.saw(f"it said so after {time.monotonic() - moment:.1f} s")
-            yield Until(lambda: world.clients.acked("idempotent") > acked + 20, LAG_SECONDS + 20, "acknowledgements without that disk")
+            yield from self.acknowledged(acked, LAG_SECONDS + 20, "without that disk")
         finally:
             node.disk.heal()  # a call that hangs keeps a process that has ended
         yield from self.ends(node)
-        node.start(wait=False)
-        yield from self.back(node)
+        yield from self.start_again(node)
 
     @staticmethod
     def stalls(node):
@@ -335,12 +325,11 @@ class TornWrite(DiskRow):
         self.saw(f"node {node.id}: a write like {pattern} was torn; lost: {told(disk.power_off([node]))}")
         yield from self.leaves(node)
         rebuilt = node.log_text().count("rebuilt_from_nothing")
-        node.start(wait=False)
-        yield from self.back(node)
+        yield from self.start_again(node)
         assert node.log_text().count("rebuilt_from_nothing") == rebuilt, f"node {node.id} took a torn tail for damage:\n{node.log_tail()}"
 
 
-class FlippedBit(Row):
+class FlippedBit(NodeRow):
     number, about = 26, "a bit of a file of a stopped node is wrong: what its log holds behind the recovery point, an index, a checkpoint, its identity, metadata"
     must_hold = "it is found: made again from others, or refused with a sentence and good again with the bit"
 
@@ -348,15 +337,14 @@ class FlippedBit(Row):
     controllers = ("__cluster_metadata/*", "__cluster_metadata/*/*", "__cluster_metadata/*/log-*")
 
     def steps(self):
-        world = self.world
-        node = yield from self.take(lambda: world.leader() if self.random.random() < 0.7 else world.pick(world.cluster.controllers))
+        node = yield from self.take(self.some_node)
         yield self.random.uniform(0, 2)
         node.kill()
         path, at, bit = self.flip(node)
-        yield from self.absent(node)
+        yield from self.leaves(node)
         rebuilt = node.log_text().count("rebuilt_from_nothing")
         node.start(wait=False)
-        yield Until(lambda: node.process.poll() is not None or node.http_status("/health/ready" if node.is_broker else "/health/live") == 200, 30, f"node {node.id} to start or to refuse")
+        yield Until(lambda: node.process.poll() is not None or self.is_healthy(node), 30, f"node {node.id} to start or to refuse")
         status = node.process.poll()
         if status is not None:
             node.process = None
@@ -366,10 +354,6 @@ class FlippedBit(Row):
         yield from self.back(node)
         again = node.log_text().count("rebuilt_from_nothing") - rebuilt
         self.saw(f"node {node.id}: bit {bit} of byte {at} of {path.relative_to(node.data)}: {'refused' if status is not None else f'{again} replicas rebuilt' if again else 'came back'}")
-
-    def absent(self, node):
-        if node.is_broker:
-            yield Until(lambda: self.world.is_led_by_others(node), 60, f"other leaders than broker {node.id}", if_alone=10)
 
     @staticmethod
     def toggle(path, at, bit):

@@ -104,7 +104,7 @@ class NoDescriptors(Row):
             yield self.random.uniform(4, 8)
             share = (cpu_seconds(node.process.pid) - cpu) / (time.monotonic() - began)
             assert share < 0.5, f"broker {node.id} used {share:.0%} of a processor without descriptors"
-            yield Until(lambda: world.clients.acked() > acked + 20, 20, "acknowledgements without descriptors")
+            yield from self.acknowledged(acked, 20, "without descriptors", kind=None)
             self.saw(f"broker {node.id}: {node.descriptors()} descriptors of {self.limit}, {len(clients)} clients, {share:.0%} of a processor")
         finally:
             for client in clients:

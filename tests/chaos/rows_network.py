@@ -1,4 +1,5 @@
 """Rows 6 to 12: what happens to packets and connections (testing.md 10)."""
+import contextlib
 import socket
 import time
 
@@ -15,7 +16,19 @@ def dropped(rules):
     return sum(rule.count() for rule in rules)
 
 
-class Symmetric(Row):
+class CutRow(Row):
+    """A row that drops packets."""
+
+    @contextlib.contextmanager
+    def cut(self, wanted, text):
+        """`wanted`: what Network gives; within the block the rules are there. Packets must have met them, or nothing was cut."""
+        with wanted as rules:
+            yield
+            assert dropped(rules) > 0, "no packet was dropped"
+            self.saw(f"{text}, {dropped(rules)} packets dropped")
+
+
+class Symmetric(CutRow):
     number, about = 6, "a leading broker cut off from all other nodes, sometimes from the clients as well"
     must_hold = "fenced after its session, led by others"
 
@@ -25,18 +38,15 @@ class Symmetric(Row):
         rest = [other.host for other in world.cluster.nodes.values() if other is not node]
         if self.random.random() < 0.5:
             rest.append(world.clients_host)
-        moment = time.monotonic()
-        with world.network.parted([node.host], rest) as rules:
-            yield Until(lambda: world.is_led_by_others(node), 60, f"other leaders than broker {node.id}", if_alone=10)
-            took = time.monotonic() - moment
+        with self.cut(world.network.parted([node.host], rest), f"broker {node.id} alone"):
+            took = yield from self.led_by_others(node)
+            self.saw(f"led by others after {took:.2f} s")
             self.demand(took < world.session_seconds + 5, f"others led only after {took:.1f} s")
             yield self.random.uniform(1, 8)
-            assert dropped(rules) > 0, "no packet was dropped"
-            self.saw(f"broker {node.id} alone, {dropped(rules)} packets dropped, led by others after {took:.2f} s")
         yield from self.back(node)
 
 
-class Asymmetric(Row):
+class Asymmetric(CutRow):
     number, about = 7, "a leading broker is not heard by the controllers, but hears them, and has its followers"
     must_hold = "it is fenced; each partition changes its leader once at most"
 
@@ -44,18 +54,17 @@ class Asymmetric(Row):
         world = self.world
         node = yield from self.take(world.leader)
         since = time.monotonic()
-        with world.network.rules(*[(controller.host, "INPUT", "-s", node.address, "-j", "DROP") for controller in world.cluster.controllers]) as rules:
-            yield Until(lambda: world.is_led_by_others(node), 60, f"other leaders than broker {node.id}", if_alone=10)
-            took = time.monotonic() - since
+        unheard = world.network.rules(*[(controller.host, "INPUT", "-s", node.address, "-j", "DROP") for controller in world.cluster.controllers])
+        with self.cut(unheard, f"the controllers did not hear broker {node.id}"):
+            took = yield from self.led_by_others(node)
+            self.saw(f"led by others after {took:.2f} s")
             yield self.random.uniform(1, 6)
-            assert dropped(rules) > 0, "no packet was dropped"
-            self.saw(f"the controllers did not hear broker {node.id}, {dropped(rules)} packets dropped, led by others after {took:.2f} s")
         changes = world.monitor.leader_changes(since)
         self.demand(max(changes.values(), default=0) <= 1, f"leaders changed more than once: {changes}")
         yield from self.back(node)
 
 
-class FollowersGone(Row):
+class FollowersGone(CutRow):
     number, about = 8, "a leading broker cut off from the other brokers, not from the controllers"
     must_hold = "its ISR shrinks to itself; nothing more is committed with fewer than min.insync.replicas"
 
@@ -63,14 +72,13 @@ class FollowersGone(Row):
         world = self.world
         node = yield from self.take(world.leader)
         others = [other.host for other in world.others(node)]
-        with world.network.parted([node.host], others) as rules:
+        with self.cut(world.network.parted([node.host], others), f"broker {node.id} without its followers"):
             found = yield Until(lambda: self.settled(node), LAG_SECONDS + 40, f"ISRs without broker {node.id}, or with it alone", if_alone=25)
             if found == "alone":
                 yield from self.nothing_is_committed(node)
             else:
                 yield self.random.uniform(1, 4)
-            assert dropped(rules) > 0, "no packet was dropped"
-            self.saw(f"broker {node.id} without its followers ({found}), {dropped(rules)} packets dropped")
+            self.saw(f"then: {found}")
         yield from self.back(node)
 
     def settled(self, node):
@@ -102,7 +110,7 @@ class FollowersGone(Row):
         self.saw(f"high watermarks stood still: {marks}")
 
 
-class Ring(Row):
+class Ring(CutRow):
     number, about = 9, "a ring: one pair of brokers, one pair of controllers, and each broker from another controller"
     must_hold = "partitions whose leader sees a majority of controllers go on"
 
@@ -117,17 +125,14 @@ class Ring(Row):
             pairs += list(zip(brokers, self.random.sample(controllers, len(controllers))))
         nodes = yield from self.take(lambda: self.all_free(list({node.id: node for pair in pairs for node in pair}.values())))
         rules = [(at.host, "INPUT", "-s", sender.address, "-j", "DROP") for pair in pairs for at, sender in (pair, pair[::-1])]
-        with world.network.rules(*rules) as made:
+        with self.cut(world.network.rules(*rules), f"{kind}: cut {[(at.id, other.id) for at, other in pairs]}"):
             acked = world.clients.acked()
             yield self.random.uniform(4, 12)
-            assert dropped(made) > 0, "no packet was dropped"
-            yield Until(lambda: world.clients.acked() > acked, 30, "any acknowledgement at all")
-            self.saw(f"{kind}: cut {[(at.id, other.id) for at, other in pairs]}, {dropped(made)} packets dropped")
-        for node in nodes:
-            yield from self.back(node)
+            yield from self.acknowledged(acked, 30, "in the ring", kind=None)
+        yield from self.back(*nodes)
 
 
-class ClientsCut(Row):
+class ClientsCut(CutRow):
     number, about = 10, "clients cut off from a leading broker"
     must_hold = "no leader changes for it; what is sent again is there once"
 
@@ -135,13 +140,10 @@ class ClientsCut(Row):
         world = self.world
         node = yield from self.take(world.leader)
         before, since = world.describe(), time.monotonic()
-        with world.network.parted([world.clients_host], [node.host]) as rules:
+        with self.cut(world.network.parted([world.clients_host], [node.host]), f"clients cut off from broker {node.id}"):
             yield self.random.uniform(3, 12)
-            assert dropped(rules) > 0, "no packet was dropped"
-            self.saw(f"clients cut off from broker {node.id}, {dropped(rules)} packets dropped")
             self.demand(world.describe() == before or not world.monitor.leader_changes(since), "leaders changed although only clients were cut off")
-        acked = world.clients.acked()
-        yield Until(lambda: world.clients.acked() > acked + 20, 30, "acknowledgements after the cut")
+        yield from self.acknowledged(world.clients.acked(), 30, "after the cut", kind=None)
 
 
 class BadLines(Row):

@@ -19,18 +19,14 @@ class KillLeader(Row):
     must_hold = "another leads; the one that died comes back into all ISRs"
 
     def steps(self):
-        world = self.world
-        node = yield from self.take(world.leader)
+        node = yield from self.take(self.world.leader)
         yield self.random.uniform(0, 1)
-        moment = time.monotonic()
         node.kill()
         self.saw(f"broker {node.id} killed")
-        # A second fault may have taken the other replicas' way: then it takes until that one is over.
-        yield Until(lambda: world.is_led_by_others(node), 60, f"other leaders than broker {node.id}", if_alone=10)
-        self.saw(f"led by others after {time.monotonic() - moment:.2f} s")
+        took = yield from self.led_by_others(node)
+        self.saw(f"led by others after {took:.2f} s")
         yield self.random.uniform(0.5, 5)
-        node.start(wait=False)
-        yield from self.back(node)
+        yield from self.start_again(node)
 
 
 class KillAllBrokers(Row):
@@ -44,10 +40,7 @@ class KillAllBrokers(Row):
         assert last - first < 0.05, f"the signals took {last - first:.3f} s"
         self.saw(f"all brokers killed within {(last - first) * 1000:.1f} ms")
         yield self.random.uniform(0, 2)
-        for node in self.random.sample(nodes, len(nodes)):
-            node.start(wait=False)
-        for node in nodes:
-            yield from self.back(node)
+        yield from self.start_again(*self.random.sample(nodes, len(nodes)))
 
 
 class KillController(Row):
@@ -70,8 +63,7 @@ class KillController(Row):
         if self.was_alone:
             fenced = brokers - set(world.cluster.view().brokers)
             self.demand(not fenced, f"brokers {fenced} were fenced for a controller's death")
-        node.start(wait=False)
-        yield from self.back(node)
+        yield from self.start_again(node)
 
 
 class PauseLeader(Row):
@@ -83,12 +75,10 @@ class PauseLeader(Row):
         node = yield from self.take(world.leader)
         is_long = self.random.random() < 0.7
         node.pause()
-        moment = time.monotonic()
         try:
             self.saw(f"broker {node.id} stands still, for {'longer' if is_long else 'less'} than its session")
             if is_long:
-                yield Until(lambda: world.is_led_by_others(node), 60, f"other leaders than broker {node.id}", if_alone=10)
-                took = time.monotonic() - moment
+                took = yield from self.led_by_others(node)
                 self.saw(f"its session was over and others led after {took:.2f} s")
                 self.demand(took < world.session_seconds + ELECTION_SECONDS, f"{took:.1f} s until others led")
                 yield self.random.uniform(0, 3)
@@ -134,16 +124,14 @@ class QuorumGone(Row):
                 node.kill()
             self.saw(f"controllers {[node.id for node in gone]} killed")
             yield from self.without_quorum(acked, before)
-            for node in gone:
-                node.start(wait=False)
+            yield from self.start_again(*gone)
         else:
             everybody = [node.host for node in world.cluster.nodes.values()]
             with world.network.parted([gone[0].host], [host for host in everybody if host is not gone[0].host]) as one, \
                     world.network.parted([gone[1].host], [host for host in everybody if host not in (gone[0].host, gone[1].host)]) as two:
                 yield from self.without_quorum(acked, before)
                 self.saw(f"controllers {[node.id for node in gone]} cut off, {sum(rule.count() for rule in one + two)} packets dropped")
-        for node in gone:
-            yield from self.back(node)
+            yield from self.back(*gone)
         yield Until(world.active_controller, 30, "an active controller")
 
     def without_quorum(self, acked, before):
@@ -158,7 +146,7 @@ class QuorumGone(Row):
         after = world.describe()
         if self.was_alone:
             self.demand(before == after, f"leaders or ISRs changed without a quorum: {before} became {after}")
-            yield Until(lambda: world.clients.acked("idempotent") > acked + 20, 20, "acknowledgements without a quorum")
+            yield from self.acknowledged(acked, 20, "without a quorum")
 
 
 class WipedController(Row):
@@ -206,6 +194,5 @@ class RollingRestart(Row):
                 yield Until(lambda: node.process.poll() is not None, 30, f"node {node.id} to end")  # noqa: B023
                 assert node.process.returncode == 0, f"node {node.id}: exit status {node.process.returncode} after SIGTERM:\n{node.log_tail()}"
                 node.process = None
-                node.start(wait=False)
-                yield from self.back(node)
+                yield from self.start_again(node)
             self.saw(f"all {len(nodes)} nodes restarted, turn {turn + 1}")
