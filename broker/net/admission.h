@@ -1,6 +1,6 @@
 /* admission: how many client connections the broker takes, in all and per address, and which worker gets the next one.
  *
- * Shape:     one ticket per accepted connection; the ticket comes back when the connection is freed.
+ * Shape:     one ticket per accepted connection; the ticket comes back when its socket is closed, whatever is still at work.
  * Limits:    connection_count_max, per_address_max (INT32_MAX: no limit, as in Kafka).
  * Errors:    admission_take refuses with ERR_LIMIT and a sentence.
  * Ownership: a ticket belongs to its connection; admission_ticket_return ends it.

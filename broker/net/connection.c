@@ -1,7 +1,9 @@
 /* The life of a connection. Two rules keep it simple:
  *
- * - Closing is a state. The socket goes at once, so that nothing more comes in or out; the struct goes when the last
- *   handler has answered, for requests point to its principal and address.
+ * - Closing is a state. The socket goes at once, so that nothing more comes in or out, and with it its place among
+ *   max.connections; the struct goes when the last handler has answered, for requests point to its principal and address.
+ *   That may take long (Produce with acks=all, or a controller without a quorum), and clients that leave and come again must
+ *   not shut others out meanwhile. What is left of such a connection counts in the memory budget, which bounds them all.
  * - Nothing is freed inside a callback. A handler may close the connection whose read loop called it; the struct is
  *   freed by the task `later`, which runs when all such callers have returned.
  */
@@ -18,7 +20,6 @@ static void free_connection(struct connection *connection)
 {
     struct connection_set *set = connection->set;
     connection_free_slots(connection);
-    admission_ticket_return(connection->ticket);
     DL_DELETE(set->connections, connection);
     set->connection_count--;
     metric_add(set->config.metrics, METRIC_CONNECTIONS, -1);
@@ -120,6 +121,8 @@ void connection_close(struct connection *connection)
     loop_timer_cancel(loop, &connection->unmute);
     socket_close(connection->socket);
     connection->socket = NULL;
+    admission_ticket_return(connection->ticket);
+    connection->ticket = NULL;
     connection_stop_reading(connection);
     connection_unmark_dirty(connection);
     connection_abandon_slots(connection);

@@ -34,8 +34,8 @@ struct connection {
     bool is_dirty;
     bool is_write_blocked; /* the socket takes no more: wait until it is writable */
     enum connection_state state;
-    struct socket *socket; /* NULL when CLOSING */
-    struct admission_ticket *ticket;
+    struct socket *socket;           /* NULL when CLOSING */
+    struct admission_ticket *ticket; /* NULL when CLOSING */
     const char *listener_name;
     struct net_address client;
     char principal[REQUEST_PRINCIPAL_BYTES];

@@ -60,7 +60,7 @@ struct connection_offer {
     struct connection_set *set;
     struct socket *socket;
     struct net_address client;
-    struct admission_ticket *ticket; /* given back when the connection is freed */
+    struct admission_ticket *ticket; /* given back when the socket is closed */
     const char *listener_name;       /* lives longer than the connection */
     bool is_authenticated;           /* a PLAINTEXT listener asks for nothing */
 };

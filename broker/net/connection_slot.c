@@ -9,6 +9,8 @@
 
 /* Decoded request and response of one request; their bytes are mostly spans into the frame. */
 #define REQUEST_ARENA_BYTES_MAX (128u << 20)
+/* What is left of a connection whose client has gone holds no place among max.connections any more: the memory budget bounds it. */
+#define ABANDONED_BYTES (sizeof(struct connection) + sizeof(struct connection_slot) + ARENA_BLOCK_BYTES)
 
 static struct connection_slot *take_free_slot(struct connection_set *set)
 {
@@ -163,7 +165,10 @@ void connection_abandon_slots(struct connection *connection)
         if (slot->is_done) {
             reply_output_done(&slot->output);
             set_memory(slot, 0);
-        } else if (slot->request.on_abandoned != NULL) {
+            continue;
+        }
+        set_memory(slot, slot->memory_bytes + ABANDONED_BYTES);
+        if (slot->request.on_abandoned != NULL) {
             slot->request.on_abandoned(&slot->request);
         }
     }

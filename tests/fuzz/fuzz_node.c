@@ -3,7 +3,8 @@
  * Input:     a script (request_script.h): frames over up to three connections and one to the INTERNAL listener, pipelined, cut,
  *            with pauses, ends of connections and restarts between them. Topics with records are there.
  * Asserts:   the node never aborts, gives up or leaks; each request is answered once, in order, by an answer of its API and version,
- *            or its connection is closed for a reason (frame_link.h), within the time that it may be held; then another
+ *            or its connection is closed for a reason (frame_link.h), within the time that it may be held; who leaves takes no place
+ *            among max.connections, and what was asked ends in its time, also when nobody waits for it; then another
  *            client still writes with acks=all and reads it back, offsets are in order, and without the topics of the script the node
  *            holds the memory and the files of one that was asked nothing.
  * MOLDAU_TEST_LOG=1 prints the event log of the simulation.
@@ -27,6 +28,9 @@
 /* What asks to be held for longer is not waited for. */
 #define FUZZ_HOLD_US_MAX (2000u * (uint64_t)SIM_SECOND_US)
 #define FUZZ_CLOSE_US (5u * SIM_SECOND_US)
+/* Of a request that nobody waits for: the deadline of whoever asks the controllers, and the sweep behind it. A voter that does not come
+ * is given up after 5 s, whatever timeoutMs says. */
+#define FUZZ_ORPHAN_US (35u * SIM_SECOND_US)
 #define CORRELATION_POS 4u
 #define CORRELATION_FIRST 1000
 
@@ -38,6 +42,7 @@ struct session {
     struct frame_link *links[SCRIPT_LINK_COUNT]; /* NULL: not connected */
     int32_t next_correlation_id;
     unsigned restart_count;
+    uint64_t orphan_us; /* what closed connections still asked for may be held so long */
 };
 
 /* ---- what the scripts' words stand for ---- */
@@ -100,6 +105,9 @@ static void settle(struct session *session)
 
 static void close_link(struct session *session, unsigned link)
 {
+    if (session->links[link] != NULL) {
+        session->orphan_us += frame_link_wait_us(session->links[link]);
+    }
     frame_link_free(session->links[link]);
     session->links[link] = NULL;
 }
@@ -181,10 +189,31 @@ static void play_step(struct session *session, const struct script_step *step)
 
 /* ---- afterwards ---- */
 
-static bool has_no_connections(void *ctx)
+static bool has_no_places(void *ctx)
 {
     const struct session *session = (const struct session *)ctx;
-    return sim_host_socket_count(session->node.client->host) == 0 && node_control_connections(&session->node) == 0;
+    return sim_host_socket_count(session->node.client->host) == 0 && node_control_places(&session->node) == 0;
+}
+
+static bool has_no_connections(void *ctx)
+{
+    return node_control_connections(&((const struct session *)ctx)->node) == 0;
+}
+
+/* Places come back at once; the rest when the last request has ended. */
+static void check_connections(struct session *session)
+{
+    close_links(session);
+    if (!lone_node_run_until(&session->node, FUZZ_CLOSE_US, has_no_places, session)) {
+        lone_node_problem(&session->node, "clients that have left take %zu places among max.connections",
+                          node_control_places(&session->node));
+    }
+    uint64_t orphan_us = session->orphan_us < FUZZ_HOLD_US_MAX ? session->orphan_us : FUZZ_HOLD_US_MAX;
+    if (!lone_node_run_until(&session->node, FUZZ_ORPHAN_US + orphan_us, has_no_connections, session) &&
+        session->orphan_us <= FUZZ_HOLD_US_MAX) {
+        lone_node_problem(&session->node, "the node keeps %zu connections whose clients have left",
+                          node_control_connections(&session->node));
+    }
 }
 
 static void check_offsets(const struct session *session)
@@ -216,11 +245,7 @@ static void run_script(struct session *session, struct span script)
     }
     settle(session);
     check_offsets(session);
-    close_links(session);
-    if (!lone_node_run_until(&session->node, FUZZ_CLOSE_US, has_no_connections, session)) {
-        lone_node_problem(&session->node, "the node keeps %zu connections whose clients have left",
-                          node_control_connections(&session->node));
-    }
+    check_connections(session);
 }
 
 /* Returns what the node holds at the end. */

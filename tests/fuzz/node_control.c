@@ -1,5 +1,7 @@
 #include "tests/fuzz/node_control.h"
 
+#include "broker/broker_internal.h"
+#include "broker/net/admission.h"
 #include "broker/net/connection_set.h"
 #include "broker/worker.h"
 #include "proto/api/api_table.h"
@@ -268,6 +270,11 @@ void node_control_compare(const struct node_holdings *rest, const struct node_ho
             after->bytes, after->blocks, after->open_files, rest->bytes, rest->blocks, rest->open_files);
         abort();
     }
+}
+
+size_t node_control_places(const struct lone_node *node)
+{
+    return admission_count(node->broker->priv->admission);
 }
 
 size_t node_control_connections(const struct lone_node *node)

@@ -21,7 +21,9 @@ void node_control_prepare(struct lone_node *node);
 struct node_holdings node_control_finish(struct lone_node *node);
 /* `script_bytes`: what was asked of the second one. */
 void node_control_compare(const struct node_holdings *rest, const struct node_holdings *after, size_t script_bytes);
-/* Connections of clients that the broker has. */
+/* Places among max.connections that are taken. */
+size_t node_control_places(const struct lone_node *node);
+/* Connections of clients that the broker has: open ones, and those whose clients have gone while a request was at work. */
 size_t node_control_connections(const struct lone_node *node);
 
 #endif

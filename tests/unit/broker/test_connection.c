@@ -205,13 +205,15 @@ static void check_connection_is_gone(struct net_harness *harness, void *ctx)
     (void)ctx;
     CHECK(harness->requests[0]->connection == NULL);
     CHECK(harness->requests[0]->context.principal[0] == 'U');
+    CHECK(memory_budget_used(&harness->budget) > ARENA_BLOCK_BYTES); /* bounded without its place */
 }
 
-/* The peer goes while its request is in work: the request lives on, its reply is dropped, nothing leaks. */
+/* The peer goes while its request is in work: the request lives on, its reply is dropped, its place is free, nothing leaks. */
 static void dead_peer_leaves_its_request_alive(void **state)
 {
     (void)state;
     struct net_harness_config config = net_harness_defaults();
+    config.connection_count_max = 2;
     struct net_harness *harness = net_harness_start(&config);
     int fd = net_client_connect(harness);
     net_client_send_frame(fd, "abcdefgh", 8);
@@ -226,7 +228,13 @@ static void dead_peer_leaves_its_request_alive(void **state)
         net_harness_wait_connections(harness, 2);
     }
     net_harness_run(harness, check_connection_is_gone, NULL);
+    net_harness_wait_connections(harness, 2); /* home knows that the place is free */
+    int third = net_client_connect(harness);
+    net_client_send_frame(third, "87654321", 8);
+    net_harness_wait_requests(harness, 4);
     net_harness_reply(harness, 0, "first", 5);
+    net_harness_reply_nothing(harness, 3);
+    close(third);
     net_harness_wait_connections(harness, 1);
     net_harness_reply(harness, 2, "third", 5);
     expect_reply(other, "third", 5);
