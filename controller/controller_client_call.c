@@ -306,7 +306,11 @@ static void ping(struct loop_timer *timer)
         logger_write(client->config.env->logger, is_silent ? LOG_INFO : LOG_DEBUG, "controller_client",
                      "call_link_given_up", "address=%s:%u why=%s", link->host, (unsigned)link->port,
                      is_silent ? "silent" : "knows_no_leader");
-        give_up(client);
+        if (is_silent) {
+            give_up(client);
+        } else {
+            try_next(client); /* it is there, and may be the next leader: who names it is believed at once */
+        }
         return;
     }
     if (now_us - link->heard_us >= CLIENT_PING_US) {

@@ -1,5 +1,6 @@
 /* Requests and answers on CALL links belong to one term of one controller: what a deposed controller answers is not believed, what was sent to a
- * controller of before is not done by the one that follows, and what still comes by an older link of a broker is not done at all (ADR-0012). The
+ * controller of before is not done by the one that follows, and what still comes by an older link of a broker is not done at all (ADR-0012). Whoever
+ * knew no leader may be named as the next one. The
  * controllers of the client's tests are played by the test; the controller's tests have a real one, and play the broker. */
 #include "common/rpc/rpc_dial.h"
 #include "common/rpc/rpc_server.h"
@@ -18,6 +19,8 @@ struct actor {
     struct rpc_server *server;
     struct rpc_link *link; /* NULL: none */
     uint64_t term;         /* says that it is active in it; 0: that it is not */
+    struct actor *names;   /* as active, from the first link on; NULL: nobody */
+    unsigned ping_count;
     unsigned request_count;
     uint64_t request_id; /* of the last one */
     uint64_t request_term;
@@ -50,6 +53,7 @@ static void actor_on_frame(void *ctx, const struct rpc_frame *frame)
 {
     struct actor *actor = (struct actor *)ctx;
     if (frame->type == CALL_FRAME_PING) {
+        actor->ping_count++;
         rpc_link_send(actor->link, CALL_FRAME_PONG, SPAN_NULL, NULL, 0);
         return;
     }
@@ -81,6 +85,12 @@ static void actor_say(struct actor *actor)
 {
     struct controller_view view = {
         .is_active = actor->term != 0, .term = actor->term, .cluster_id = "cluster", .leader = {.node_id = -1}};
+    if (actor->names != NULL) {
+        const struct controller_voter *voter = &actor->stage->voters[actor->names - actor->stage->actors];
+        actor->names->term = 5;
+        view.leader.node_id = voter->node_id;
+        (void)snprintf(view.leader.address, sizeof(view.leader.address), "%s:%u", voter->host, (unsigned)voter->port);
+    }
     struct bytebuf header;
     bytebuf_init(&header, CALL_HEADER_BYTES_MAX);
     assert_int_equal(call_codec_pack_leader(&view, &header), ERR_OK);
@@ -273,6 +283,29 @@ static void an_answer_of_an_older_term_is_no_outcome(void **state)
     stage_done(&stage);
 }
 
+/* Controller 1 knows no leader and is left for controller 2, which says that 1 has just become it: it is believed at once, before its link was
+ * silent for a ping. 1 was not there when it was left only if it said nothing. */
+static void whoever_knew_no_leader_may_be_the_next(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_init(&stage);
+    struct actor *elected = &stage.actors[0];
+    struct actor *voter = &stage.actors[1];
+    voter->names = elected;
+    controller_client_start(stage.client);
+    stage_propose(&stage);
+    stage_await_request(&stage, elected, 1);
+    assert_int_equal(elected->request_term, 5);
+    assert_true(elected->ping_count > 0);
+    assert_int_equal(voter->ping_count, 0);
+    assert_int_equal(stage.link_count, 3);
+    actor_answer(elected, 5, 0);
+    posix_loop_run_until(stage.loop, &stage.is_done);
+    assert_int_equal(stage.request.err, ERR_OK);
+    stage_done(&stage);
+}
+
 /* ---- the controller ---- */
 
 static enum err ask_for_term(struct harness *harness, uint64_t term, uint64_t *ret_term)
@@ -386,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_asked_of_a_deposed_controller),
         cmocka_unit_test(an_answer_of_an_older_term_is_no_outcome),
+        cmocka_unit_test(whoever_knew_no_leader_may_be_the_next),
         cmocka_unit_test(a_request_for_another_term_is_not_done),
         cmocka_unit_test(of_a_brokers_links_only_the_newest_lives),
     };
