@@ -167,11 +167,9 @@ static enum err load_sealed(struct recovery *recovery, int64_t base_offset)
     if (err != ERR_OK) {
         return err;
     }
-    struct log_segment *segment = log_active(recovery->log);
-    err = recover_missing_indexes(recovery->log, segment);
-    if (err == ERR_OK) {
-        err = recover_sync_indexes(recovery->log, segment);
-    }
+    bool are_made = false;
+    err = recover_missing_indexes(recovery->log, log_active(recovery->log), &are_made);
+    recovery->is_dir_changed = recovery->is_dir_changed || are_made;
     return err == ERR_CORRUPT ? ERR_OK : recovery_failed(recovery, "rebuild indexes", err);
 }
 

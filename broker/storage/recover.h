@@ -24,8 +24,9 @@ enum err recover_scan(struct partition_log *log, uint64_t start_pos, bool may_sk
 /* recover_index.c: shortens the index files of the active segment to what lies below `pos` (offset `offset`), and rebuilds them
  * from the batch headers when they can't be right. */
 enum err recover_reset_indexes(struct partition_log *log, uint64_t pos, int64_t offset) MUST_USE;
-/* Rebuilds the indexes of a sealed segment that has none. */
-enum err recover_missing_indexes(struct partition_log *log, struct log_segment *segment) MUST_USE;
+/* Makes the indexes of a sealed segment anew when a file of them is missing; *ret_are_made is set then, and the directory is to be
+ * synced. After an error, ERR_CORRUPT for a segment that can't be read to its end among them, they are what they were. */
+enum err recover_missing_indexes(struct partition_log *log, struct log_segment *segment, bool *ret_are_made) MUST_USE;
 
 /* Syncs the segment's index files when they were written. */
 enum err recover_sync_indexes(struct partition_log *log, struct log_segment *segment) MUST_USE;
