@@ -2,14 +2,16 @@
 
     client.py '{"bootstrap":...,"topic":...,"partitions":4,"history":PATH,"seed":1,"rate":80,"large":30000}'
 
-On standard input: `stop` (nothing more is sent; what was sent is waited for), then `finish` (all is read to its end, once more from the beginning). Each
-half second a line of JSON on standard output says how far they are; the last one has "finished": null, or what went wrong.
+On standard input: `stop` (nothing more is sent; what was sent is waited for), then `finish` (all is read to its end, once more from the beginning), then `leave`.
+Each half second a line of JSON on standard output says how far they are; the last one has "finished": null, or what went wrong, and "stuck": the readers whose
+library stands still (motion.py). They are nobody's fault here as long as another that went through the same faults, and the one at the end, read everything.
 
 An outcome is unknown (info) unless it is known (testing.md 8): NEVER_WRITTEN is all that a producer may call failed. _PURGE_QUEUE is not among it:
 librdkafka puts what it tries again back into that queue. Nor is MSG_SIZE_TOO_LARGE of a record that would have been accepted alone: an earlier attempt,
 in a smaller batch, may have been written.
 """
 import json
+import os
 import random
 import sys
 import threading
@@ -19,6 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 import gen
 import history
+import motion
 
 NEVER_WRITTEN = {KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD, KafkaError.TOPIC_AUTHORIZATION_FAILED,
                  KafkaError.INVALID_REQUIRED_ACKS}
@@ -34,13 +37,15 @@ FLUSH_SECONDS = 60
 BATCH_BYTES = 16000  # below the topic's max.message.bytes, which only the large ones exceed
 LARGE_ONE_IN = 400
 FINISH_SECONDS = 90
+# What a reader's library logs: where its partitions lead, and what it thinks of offsets and epochs. The rest is in its statistics.
+SPEAKING = {"log_level": 7, "debug": "topic", "statistics.interval.ms": 5000}
 
 
 class Shared:
     def __init__(self, options):
         self.options = options
         self.values = gen.Values(options["topic"], options["partitions"])
-        self.recorder = history.Recorder(options["history"])
+        self.recorder, self.recording, self.stuck = history.Recorder(options["history"]), motion.Recording(options["history"]), {}
         self.stopping, self.ends, self.names, self.lock = threading.Event(), None, {}, threading.Lock()
         self.acked, self.failed, self.unknown, self.polled, self.problems, self.fatal = {}, {}, {}, 0, [], []
 
@@ -56,7 +61,7 @@ class Thread(threading.Thread):
 
     def __init__(self, shared, seed):
         super().__init__(daemon=True)
-        self.shared, self.random = shared, random.Random(seed)
+        self.shared, self.random, self.client = shared, random.Random(seed), None
 
     def run(self):
         try:
@@ -80,19 +85,24 @@ class Producing(Thread):
         process, mode, shared = self.shared.name(self.kind), PRODUCERS[self.kind], self.shared
         shared.recorder.write(process, "ok", "open", {"acks": str(mode["acks"]), "idempotent": mode["enable.idempotence"]})
         self.is_fatal = False
-        producer = Producer({**QUICK, **mode, "bootstrap.servers": shared.options["bootstrap"], "linger.ms": 5,
-                             "message.max.bytes": 1_000_000, "batch.size": BATCH_BYTES})
+        self.client = motion.Client(shared.recording, process, lambda _client: Producer(
+            {**QUICK, **mode, "bootstrap.servers": shared.options["bootstrap"], "linger.ms": 5, "message.max.bytes": 1_000_000, "batch.size": BATCH_BYTES}))
+        producer = self.client.library
+        self.client.does("produce")
         try:
             self.produce(producer, process)
         except KafkaException as error:
             self.end_of(process, error.args[0])
         if self.is_fatal:
             shared.recorder.write(process, "info", "crash", None)
+            self.client.ended()
             return  # what it had not heard of stays unknown
+        self.client.does("flush")
         deadline = time.monotonic() + FLUSH_SECONDS
         while producer.flush(0.2) > 0:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(producer)} records were neither acknowledged nor given up")
+                raise TimeoutError(f"{process}: {len(producer)} records were neither acknowledged nor given up")
+        self.client.ended()
 
     def produce(self, producer, process):
         shared = self.shared
@@ -160,8 +170,12 @@ class Consuming(Thread):
         """Whether all that there is was read."""
         shared = self.shared
         process, keys = shared.name("final" if self.is_final else "reader"), shared.values.keys
-        consumer = Consumer({**QUICK, "bootstrap.servers": shared.options["bootstrap"], "group.id": "not-used", "enable.auto.commit": False, "check.crcs": True,
-                             "enable.partition.eof": True, "fetch.wait.max.ms": 100, "auto.offset.reset": "earliest", "fetch.error.backoff.ms": 100})
+        self.client = motion.Client(shared.recording, process, lambda client: Consumer(
+            {**QUICK, **SPEAKING, "bootstrap.servers": shared.options["bootstrap"], "group.id": "not-used", "enable.auto.commit": False, "check.crcs": True,
+             "enable.partition.eof": True, "fetch.wait.max.ms": 100, "auto.offset.reset": "earliest", "fetch.error.backoff.ms": 100, "stats_cb": client.said},
+            logger=client.words.logger))
+        consumer = self.client.library
+        self.client.does("read")
         consumer.assign([TopicPartition(shared.options["topic"], int(key.rpartition("/")[2]), 0) for key in keys])
         shared.recorder.write(process, "ok", "assign", keys)
         read, ends_at = {}, None if self.lifetime is None else time.monotonic() + self.lifetime
@@ -179,7 +193,9 @@ class Consuming(Thread):
                 elif ends_at is not None and time.monotonic() > ends_at:
                     return False
         finally:
+            self.client.does("close")
             consumer.close()
+            self.client.ended()
 
     def poll(self, consumer, process, read):
         number = self.shared.recorder.write(process, "invoke", "poll", None)
@@ -218,7 +234,8 @@ def ends_of(options):
 
 
 def tell(shared, **more):
-    line = {"acked": shared.acked, "failed": shared.failed, "unknown": shared.unknown, "polled": shared.polled, "problems": shared.problems, "fatal": shared.fatal, **more}
+    line = {"acked": shared.acked, "failed": shared.failed, "unknown": shared.unknown, "polled": shared.polled, "problems": shared.problems, "fatal": shared.fatal,
+            "doing": shared.recording.told(), "stuck": shared.stuck, **more}
     print(json.dumps(line), flush=True)
 
 
@@ -232,12 +249,26 @@ class Telling(Thread):
             tell(self.shared)
 
 
+def read_to_the_end(shared, readers):
+    """All that there is is read by those who saw the faults, and once more from the beginning."""
+    shared.ends = ends_of(shared.options)
+    final = Consuming(shared, "final", is_final=True)
+    final.start()
+    motion.wait_for((final, *readers), shared.stuck)
+    if final.is_alive():
+        shared.problems.append(f"the reading from the beginning did not come to its end: {shared.stuck}")
+    if all(reader.is_alive() for reader in readers):
+        shared.problems.append(f"no reader that saw the faults read to the end: {shared.stuck}")
+
+
 def main():
     options = json.loads(sys.argv[1])
     shared, is_over = Shared(options), threading.Event()
+    shared.recording.listen()
     producers = [Producing(shared, f"{options['seed']}/{kind}", kind) for kind in PRODUCERS]
     readers = [Consuming(shared, f"{options['seed']}/r{number}", lifetime) for number, lifetime in enumerate((None, None, 12))]
-    for thread in (*producers, *readers, Telling(shared, is_over)):
+    telling = Telling(shared, is_over)
+    for thread in (*producers, *readers, telling):
         thread.start()
     for line in sys.stdin:
         if line.strip() == "stop":
@@ -248,16 +279,16 @@ def main():
         elif line.strip() == "finish":
             break
     try:
-        shared.ends = ends_of(options)
-        final = Consuming(shared, "final", is_final=True)
-        final.start()
-        for thread in (*readers, final):
-            thread.join()
+        read_to_the_end(shared, readers)
     except Exception as error:
         shared.problems.append(repr(error))
-    shared.recorder.close()
     is_over.set()
+    telling.join()
+    shared.recorder.close()
     tell(shared, finished="; ".join(shared.problems) or None)
+    sys.stdin.readline()  # whoever asked may want to look at us as we are
+    sys.stdout.flush()
+    os._exit(0)  # a library that stands still lets no other end come
 
 
 if __name__ == "__main__":

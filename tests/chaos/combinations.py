@@ -1,7 +1,7 @@
 """Many runs of the campaign, some side by side: each is a process of its own, and so in namespaces of its own.
 
 The last line of a run, and the line of each of many, is RESULT and an object: {"outcome": "passed"|"failed"|"skipped", "rows", "seed", "seconds",
-"operations", "found": [what was wrong, or why it was skipped], "folder", "again"}. tests/run counts them.
+"operations", "stuck": how many readers' libraries stood still (motion.py), "found": [what was wrong, or why it was skipped], "folder", "again"}. tests/run counts them.
 """
 import json
 import os
@@ -20,7 +20,7 @@ CI_SECONDS = 20
 
 
 def result(outcome, rows, seed, **more):
-    return {"outcome": outcome, "rows": rows, "seed": seed, "seconds": 0, "operations": 0, "found": [], "folder": None, "again": None, **more}
+    return {"outcome": outcome, "rows": rows, "seed": seed, "seconds": 0, "operations": 0, "stuck": 0, "found": [], "folder": None, "again": None, **more}
 
 
 def tell(one):
@@ -85,6 +85,9 @@ def run_many(commands, at_once):
 def summed_up(results):
     """0 if something was shown, and nothing was wrong."""
     names = {outcome: [f"seed {one['seed']} rows {one['rows']}" for one in results if one["outcome"] == outcome] for outcome in ("passed", "failed", "skipped")}
+    stuck = [f"seed {one['seed']} rows {one['rows']} ({one['stuck']})" for one in results if one.get("stuck")]
+    if stuck:
+        print(f"chaos: clients whose library stood still: {'; '.join(stuck)}")
     print(f"chaos: {len(names['passed'])} passed, {len(names['skipped'])} skipped, {len(names['failed'])} failed{': ' if names['failed'] else ''}{'; '.join(names['failed'])}",
           flush=True)
     return FAILED if names["failed"] else PASSED if names["passed"] else SKIPPED

@@ -28,7 +28,8 @@ class Recorder:
         with self._lock:
             number = next(self._numbers)
             line = {"i": number, "t": time.monotonic_ns(), "p": process, "ty": kind, "f": function, "v": value, **more}
-            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+            if not self._file.closed:  # what comes later, of one that was not waited for any more, is no part of it
+                self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
         return number
 
     def flush(self):

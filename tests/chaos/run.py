@@ -46,7 +46,7 @@ class Run:
         self.options, self.rows = options, rows
         self.folder = Path(tempfile.mkdtemp(prefix=f"moldau-chaos-{options.seed}-"))
         self.cluster = self.clients = self.monitor = self.world = None
-        self.operations = 0
+        self.operations, self.stuck = 0, {}
 
     def start(self):
         options = self.options
@@ -93,6 +93,9 @@ class Run:
         self.clients.say("stop")
         self.clients.wait("stopped", 90)
         self.clients.finish()
+        self.stuck = self.clients.told["stuck"]
+        for who, at in self.stuck.items():
+            self.world.note(f"STUCK {who} {at}: of no weight, as others read everything; where its threads are: {self.folder}")
         self.world.join()
         self.alive(is_over=True)
         self.world.note(f"clients: acknowledged {self.clients.told['acked']}, unknown {self.clients.told['unknown']}, failed {self.clients.told['failed']}, "
@@ -181,12 +184,12 @@ def run_one(options):
     except Exception as error:
         wrong = ["".join(traceback.format_exception(error)) if not isinstance(error, AssertionError) else str(error)]
     finally:
-        wrong += run.end(not wrong and not options.keep)
+        wrong += run.end(not wrong and not options.keep and not run.stuck)
     for text in wrong:
         print(f"WRONG {text}")
     took = time.monotonic() - started
     print(f"chaos: {'FAILED' if wrong else 'ok'} rows {options.rows} seed {options.seed} in {took:.0f} s" + (f"; again: {again}" if wrong else ""))
-    combinations.tell(combinations.result("failed" if wrong else "passed", options.rows, options.seed, seconds=round(took), operations=run.operations, found=wrong,
+    combinations.tell(combinations.result("failed" if wrong else "passed", options.rows, options.seed, seconds=round(took), operations=run.operations, stuck=len(run.stuck), found=wrong,
                                           folder=str(run.folder) if run.folder.exists() else None, again=again))
     return combinations.FAILED if wrong else combinations.PASSED
 
