@@ -103,6 +103,14 @@ class Checker:
     def is_idempotent(self, operation):
         return operation.function == "txn" or self.mode(operation).get("idempotent", True)
 
+    def acknowledged(self, operation):
+        """(key, offset, value) of what is there for good, as it was acknowledged. An acknowledgement of one replica (acks=1) says where that one put it: what was
+        sent twice may be there at another offset, and this one lost with its leader."""
+        if operation.number in self.committed and self.is_strong(operation):
+            for key, offset, value in sends(operation):
+                if offset is not None:
+                    yield key, offset, value
+
     def must_have_committed(self, operation):
         if operation.kind == OK and self.is_strong(operation):
             return True
@@ -124,10 +132,8 @@ class Checker:
             for key, records in polls(operation):
                 for offset, value in records:
                     self._place(key, offset, value)
-            if operation.number in self.committed:
-                for key, offset, value in sends(operation):
-                    if offset is not None:
-                        self._place(key, offset, value)
+            for key, offset, value in self.acknowledged(operation):
+                self._place(key, offset, value)
         for key, log in self.log.items():
             self.offsets[key] = sorted(log)
             first, last, order = {}, {}, []
@@ -326,9 +332,9 @@ class Checker:
                         lag = (operation.started - max(times[key][index], born[operation.process])) / 1e9
                         if lag > self.lag[0]:
                             self.lag = (lag, f"{key} after {at} by {operation.process}")
-            news = dict(own) if operation.function == "poll" else {key: offset for key, offset, _value in sends(operation) if offset is not None}
+            news = dict(own) if operation.function == "poll" else {key: offset for key, offset, _value in self.acknowledged(operation)}
             for key, offset in news.items():
-                if (operation.function == "poll" or operation.number in self.committed) and offset > (tails[key][-1] if key in tails else -1):
+                if offset > (tails[key][-1] if key in tails else -1):
                     tails.setdefault(key, []).append(offset)
                     times.setdefault(key, []).append(operation.ended)
 

@@ -100,6 +100,23 @@ class Planted(unittest.TestCase):
         story.final((1, 1))
         self.assertIn("inconsistent-offsets", story.check().errors)
 
+    def test_what_one_replica_acknowledged_may_be_somebody_elses_place(self):
+        """Sent twice with acks=1; one copy is read, the other one was acknowledged by a leader whose end was cut off: seed 56, rows 8 and 24."""
+        def lost_and_read(acks):
+            story = Story()
+            story.line("p1", "ok", "open", {"acks": "all", "idempotent": True})
+            story.line("p2", "ok", "open", {"acks": acks, "idempotent": False})
+            story.send("p2", 100, 9)
+            for value in (1, 2):
+                story.send("p1", value, value)
+            story.send("p1", 3, 9)
+            story.final((1, 1), (2, 2), (5, 100), (9, 3))
+            return story
+        self.assertEqual(self.found(lost_and_read("1")).counts, {})
+        # One of all replicas is there.
+        found = self.found(lost_and_read("all"), "inconsistent-offsets")
+        self.assertEqual(found.anomalies["inconsistent-offsets"], ["t/0 at 9: [100, 3]"])
+
     def test_duplicate(self):
         story = clean()
         story.final((9, 5))
