@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cluster"))
 
+import motion
 import replicated
 import topics
 from kafka_wire import Closed, Connection
@@ -83,8 +85,8 @@ class Clients:
         command = [*prefix, "setpriv", "--pdeathsig", "KILL", sys.executable, "-B", str(Path(__file__).with_name("client.py")), json.dumps(options)]
         self.errors = open(f"{history}.errors", "wb")  # noqa: SIM115
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True)
-        self.told, self.history = {"acked": {}, "polled": 0, "unknown": {}, "problems": []}, Path(history)
-        self.listening_error = None
+        self.told, self.history = {"acked": {}, "polled": 0, "unknown": {}, "problems": [], "doing": {}, "stuck": {}}, Path(history)
+        self.listening_error, self.told_at, self.is_recorded = None, time.monotonic(), False
         self.thread = threading.Thread(target=self._listen, daemon=True)
         self.thread.start()
 
@@ -93,7 +95,7 @@ class Clients:
             if not line.endswith("\n"):
                 return  # it was killed within a line
             try:
-                self.told = json.loads(line)
+                self.told, self.told_at = json.loads(line), time.monotonic()
             except ValueError as error:
                 self.listening_error = f"{error}: {line[:200]}"
 
@@ -108,13 +110,36 @@ class Clients:
         def told():
             assert "finished" in self.told or self.process.poll() is None, f"the clients ended: {Path(self.errors.name).read_text()[-2000:]}"
             return what in self.told
-        wait_until(told, seconds, f"the clients to have {what}")
+        try:
+            wait_until(told, seconds, f"the clients to have {what}")
+        except AssertionError as error:
+            said = "; ".join(f"{who} {at}" for who, at in self.told["doing"].items()) or "nothing"
+            text = f"{error}; they said {time.monotonic() - self.told_at:.0f} s ago: {said}"
+            self.record()
+            raise AssertionError(text) from None
 
     def finish(self):
         self.say("finish")
         self.wait("finished", 240)
+        if self.told["stuck"] or self.told["finished"] is not None:
+            self.record()
         assert self.told["finished"] is None, f"clients: {self.told['finished']}"
+        self.say("leave")
         self.process.wait(stretched(30))
+
+    def record(self):
+        """Everything that can be known of where its threads are, beside the history."""
+        if self.process.poll() is not None or self.is_recorded:
+            return
+        self.is_recorded = True
+        self.process.send_signal(signal.SIGUSR1)
+        self.process.send_signal(signal.SIGUSR2)
+        words = Path(f"{self.history}.words")
+        try:
+            wait_until(lambda: words.exists() and words.read_text().endswith(motion.END_OF_WORDS), 20, "what librdkafka said last")
+        except AssertionError as error:
+            print(error, flush=True)  # no reason to hide what the run is about
+        motion.stacks_of(self.process.pid, f"{self.history}.native")
 
     def end(self):
         if self.process.poll() is None:
@@ -163,6 +188,10 @@ class World:
         """One of them that is under no fault, or None."""
         able = self.free(nodes)
         return self.random.choice(able) if able else None
+
+    def bootstrap(self):
+        """The brokers that are under no fault, for what must be answered; "": there is none now."""
+        return ",".join(node.bootstrap for node in self.free(self.cluster.brokers))
 
     def others(self, node, nodes=None):
         return [one for one in (self.cluster.brokers if nodes is None else nodes) if one is not node]
