@@ -303,6 +303,35 @@ static void missing_indexes_are_made_anew(void **state)
     }
 }
 
+/* After a failed sync the cache says what the disk does not have, and no sync of the whole file system changes that: what recovery
+ * reads there and reports as synced is written once more (testing.md 10, row 22). */
+static void what_a_failed_sync_left_is_written_again(void **state)
+{
+    struct fs_sim *sim = fs_sim_new(NULL);
+    struct harness harness;
+    (void)state;
+    start_by_hand(sim, &harness, LARGE_SEGMENT_BYTES);
+    harness.settings.durability = DURABILITY_SYNCED;
+    append_by_hand(&harness, 3);
+    assert_int_equal(partition_log_synced_end(harness.log), 3);
+    fs_sim_fail_at(sim, FS_SIM_SYNC, 1, ERR_IO, false);
+    append_by_hand(&harness, 2);
+    assert_true(log_dir_is_failed(harness.dir));
+    assert_int_equal(partition_log_synced_end(harness.log), 3);
+    harness_crash(&harness, FS_SIM_CRASH_KILL, 1);
+    assert_int_equal(harness_start(&harness), ERR_OK);
+    assert_int_equal(harness_open(&harness), ERR_OK);
+    int64_t end_offset = partition_log_end_offset(harness.log);
+    assert_true(end_offset > 3); /* else there was nothing to write again */
+    assert_int_equal(partition_log_synced_end(harness.log), end_offset);
+    harness_crash(&harness, FS_SIM_CRASH_LOSE, 1);
+    assert_int_equal(harness_start(&harness), ERR_OK);
+    assert_int_equal(harness_open(&harness), ERR_OK);
+    assert_int_equal(partition_log_end_offset(harness.log), end_offset);
+    harness_done(&harness);
+    fs_sim_free(sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +340,7 @@ int main(void)
         cmocka_unit_test(damaged_time_index_misleads_nobody),
         cmocka_unit_test(entries_of_indexes_behind_the_cut_go),
         cmocka_unit_test(missing_indexes_are_made_anew),
+        cmocka_unit_test(what_a_failed_sync_left_is_written_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
