@@ -16,8 +16,11 @@ import random
 import sys
 import threading
 import time
+from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cluster"))
 
 import gen
 import history

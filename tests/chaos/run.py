@@ -70,7 +70,7 @@ class Run:
         self.monitor = self.world.monitor = oracles.Monitor(self.cluster)
         self.quiet = oracles.Quiet(self.cluster)
         self.clients = self.world.clients = worlds.Clients(clients_host.prefix if clients_host else [], self.cluster.bootstrap, self.history, options.seed, options.rate)
-        wait_until(lambda: self.clients.acked() >= WARM_ACKS, 60, f"{WARM_ACKS} acknowledgements before the first fault")
+        self.clients.wait_until(lambda: self.clients.acked() >= WARM_ACKS, 60, f"{WARM_ACKS} acknowledgements before the first fault")
         self.quiet.warm()
 
     def alive(self, is_over=False):

@@ -162,6 +162,30 @@ class Parent(unittest.TestCase):
             self.assertRegex(native, f"(?m)^[0-9]+ {motion.LIBRARY_THREAD}: S .*system call [0-9]+ ")
             self.assertIn("#0 " if shutil.which("gdb") else "no native stacks", native)
 
+    def test_clients_that_do_not_begin_fail_the_run_at_once(self):
+        with tempfile.TemporaryDirectory() as folder:
+            one = worlds.Clients([], "127.0.0.1:1", f"{folder}/history", 1, 1)
+            try:
+                one.process.kill()
+                with self.assertRaisesRegex(AssertionError, "^the clients ended: "):
+                    one.wait_until(lambda: False, 60, "what never comes")
+            finally:
+                one.end()
+                one.process.stdin.close()
+                one.process.stdout.close()
+
+    def test_the_program_itself_begins(self):
+        """In a process of its own: it finds what it needs, and tells."""
+        with tempfile.TemporaryDirectory() as folder:
+            one = worlds.Clients([], "127.0.0.1:1", f"{folder}/history", 1, 1)
+            try:
+                one.wait_until(lambda: len(one.told["doing"]) == 6, 60, "six clients to begin")
+                self.assertRegex(one.told["doing"]["reader-1"], "^in read for")
+            finally:
+                one.end()
+                one.process.stdin.close()
+                one.process.stdout.close()
+
     def test_a_debugger_that_is_not_there_is_told(self):
         with tempfile.TemporaryDirectory() as folder:
             motion.stacks_of("self", f"{folder}/native", program="/nowhere/gdb")

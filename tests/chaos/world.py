@@ -107,11 +107,15 @@ class Clients:
         self.process.stdin.flush()
 
     def wait(self, what, seconds):
+        self.wait_until(lambda: what in self.told, seconds, f"the clients to have {what}")
+
+    def wait_until(self, condition, seconds, what):
+        """A condition that the clients must be there for."""
         def told():
             assert "finished" in self.told or self.process.poll() is None, f"the clients ended: {Path(self.errors.name).read_text()[-2000:]}"
-            return what in self.told
+            return condition()
         try:
-            wait_until(told, seconds, f"the clients to have {what}")
+            wait_until(told, seconds, what)
         except AssertionError as error:
             said = "; ".join(f"{who} {at}" for who, at in self.told["doing"].items()) or "nothing"
             text = f"{error}; they said {time.monotonic() - self.told_at:.0f} s ago: {said}"
