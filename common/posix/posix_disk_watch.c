@@ -77,7 +77,9 @@ static bool look(struct posix_disk_watch *watch, uint64_t elapsed_us)
             continue;
         }
         sighting->age_us += elapsed_us;
-        if (is_stall(&watch->config, sighting, view.device, elapsed_us)) {
+        /* It may have come back while the device was asked. */
+        if (is_stall(&watch->config, sighting, view.device, elapsed_us) &&
+            posix_file_calls_look(calls, i).number == view.number) {
             char path[POSIX_CALL_PATH_BYTES];
             posix_file_calls_path(calls, i, path);
             struct posix_stall stall = {.what = view.what, .path = path, .waited_us = sighting->age_us};

@@ -1,9 +1,10 @@
 /* posix_file_calls: which calls to files are under way in the process, so that somebody else can see one that does not come back.
  * Private to common/posix.
  *
- * Shape:     a table of slots; a thread takes one for the time of a call. Beginning and ending cost two atomic operations and no clock:
+ * Shape:     a table of slots; a thread takes one for the time of a call. Beginning and ending cost three atomic operations and no clock:
  *            who watches counts the time itself (posix_disk_watch).
- * Limits:    one slot for each thread that may be in a call; when there is none left the call is simply not seen.
+ * Limits:    one slot for each thread that may be in a call; when there is none left the call is simply not seen. The devices of
+ *            POSIX_CALL_FOLDERS folders are remembered, the oldest goes first.
  * Threads:   any; a call ends on the thread that began it.
  */
 #ifndef COMMON_POSIX_FILE_CALLS_H
@@ -13,6 +14,7 @@
 #include <stdint.h>
 
 #define POSIX_CALL_PATH_BYTES 512
+#define POSIX_CALL_FOLDERS 64
 
 struct posix_file_calls;
 union posix_file_call;
@@ -22,8 +24,11 @@ void posix_file_calls_free(struct posix_file_calls *calls);
 
 /* `what` is a constant text. A call on an open file: its descriptor and the device that holds it (st_dev). */
 union posix_file_call *posix_file_call_on(struct posix_file_calls *calls, const char *what, int fd, uint64_t device);
-/* A call on a name. The path is copied (its end is cut off beyond POSIX_CALL_PATH_BYTES). */
+/* A call on a name. The path is copied (its end is cut off beyond POSIX_CALL_PATH_BYTES). Its device is that of the nearest folder
+ * above it that was noted. */
 union posix_file_call *posix_file_call_at(struct posix_file_calls *calls, const char *what, const char *path);
+/* What lies in the folder that holds `path` is on this device. */
+void posix_file_calls_note_folder(struct posix_file_calls *calls, const char *path, uint64_t device);
 /* NULL is fine. Does not touch errno. */
 void posix_file_call_end(union posix_file_call *call);
 

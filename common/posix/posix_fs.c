@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
@@ -205,6 +206,7 @@ static enum err posix_lock(struct fs *fs, const char *path, struct file **ret_fi
         return err;
     }
     *ret_file = file_make(fs, fd);
+    posix_file_calls_note_folder(fs_of(fs)->calls, path, file_of(*ret_file)->device);
     return ERR_OK;
 }
 
@@ -321,7 +323,10 @@ static enum err posix_size(struct file *file, uint64_t *ret_bytes)
 static bool posix_is_cached(struct file *file, uint64_t pos, size_t bytes)
 {
     struct posix_fs *posix = fs_of(file->fs);
-    return posix_cache_has(&posix->cache_probe, file_of(file)->fd, pos, bytes);
+    union posix_file_call *call = call_on(file, "cachestat");
+    bool is_cached = posix_cache_has(&posix->cache_probe, file_of(file)->fd, pos, bytes);
+    posix_file_call_end(call);
+    return is_cached;
 }
 
 static void posix_prefetch(struct file *file, uint64_t pos, size_t bytes)
@@ -449,8 +454,13 @@ struct fs *posix_fs_get(struct posix_fs *posix)
     return &posix->base;
 }
 
-int posix_fs_descriptor(struct file *file)
+ssize_t posix_fs_send(struct file *file, int socket, uint64_t pos, size_t bytes)
 {
     CHECK(file->fs->ops == &posix_fs_ops);
-    return file_of(file)->fd;
+    off_t file_pos = (off_t)pos;
+    /* What was in the page cache a moment ago may have to be read again. */
+    union posix_file_call *call = call_on(file, "sendfile");
+    ssize_t sent = sendfile(socket, file_of(file)->fd, &file_pos, bytes);
+    posix_file_call_end(call);
+    return sent;
 }

@@ -9,6 +9,8 @@
 
 #include "common/seam/fs.h"
 
+#include <sys/types.h>
+
 struct posix_fs;
 struct posix_pool;
 struct posix_file_calls;
@@ -17,8 +19,8 @@ struct posix_file_calls;
 struct posix_fs *posix_fs_new(struct posix_pool *pool, struct posix_file_calls *calls);
 void posix_fs_free(struct posix_fs *posix);
 struct fs *posix_fs_get(struct posix_fs *posix);
-/* The file's descriptor, for sendfile; the file must come from a posix_fs. */
-int posix_fs_descriptor(struct file *file);
+/* sendfile, not again after EINTR; the file must come from a posix_fs. -1 with errno. */
+ssize_t posix_fs_send(struct file *file, int socket, uint64_t pos, size_t bytes);
 
 /* posix_cache.c: what of a file is in the page cache. */
 struct posix_cache_probe {

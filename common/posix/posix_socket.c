@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/sendfile.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -96,10 +95,9 @@ static enum err posix_send_file(struct socket *base, struct file *file, uint64_t
                                 size_t *ret_written_bytes)
 {
     CHECK(bytes > 0);
-    off_t file_pos = (off_t)pos;
     ssize_t written = -1;
     do {
-        written = sendfile(socket_of(base)->fd, posix_fs_descriptor(file), &file_pos, bytes);
+        written = posix_fs_send(file, socket_of(base)->fd, pos, bytes);
     } while (written < 0 && errno == EINTR);
     if (written < 0) {
         return err_from_errno(errno);

@@ -1,9 +1,12 @@
 /* Calls to files that don't come back: the table of calls, the watch over it, and the end of a process whose disk hangs. */
 #include "common/mem.h"
 #include "common/posix/posix_disk_watch.h"
+#include "common/posix/posix_fs.h"
+#include "common/posix/posix_pool.h"
 #include "tests/unit/common/posix_support.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -22,6 +25,11 @@
 
 #define LIMIT_US 30000u
 #define LAST_WORDS_BYTES 4096
+#define SHORT_LIMIT_US                                                                                                 \
+    750u /* no look comes within two of its ticks: each counts as two of them, the most that one may */
+#define LOOK_THAT_IS_DUE 8u /* the eighth from half of the limit on */
+#define LOOKS 300000
+#define SENT_BYTES (8u << 20) /* more than a socket takes */
 
 /* ---- the table ---- */
 
@@ -58,14 +66,200 @@ static void a_call_is_seen_while_it_lasts(void **state)
     posix_file_calls_free(calls);
 }
 
-/* ---- the watch ---- */
-
 static uint64_t now_us(void)
 {
     struct timespec now;
     assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
+
+static uint64_t device_of_call_at(struct posix_file_calls *calls, const char *path)
+{
+    union posix_file_call *call = posix_file_call_at(calls, "open", path);
+    uint64_t device = posix_file_calls_look(calls, 0).device;
+    posix_file_call_end(call);
+    return device;
+}
+
+static void a_name_has_the_device_of_the_folder_above_it(void **state)
+{
+    (void)state;
+    struct posix_file_calls *calls = posix_file_calls_new(1);
+    assert_int_equal(device_of_call_at(calls, "/data/topic-0/marks"), 0);
+    posix_file_calls_note_folder(calls, "/data/fast/.lock", 8);
+    posix_file_calls_note_folder(calls, "/data/.lock", 7);
+    assert_int_equal(device_of_call_at(calls, "/data/topic-0/marks"), 7);
+    assert_int_equal(device_of_call_at(calls, "/data"), 7);
+    assert_int_equal(device_of_call_at(calls, "/data/fast/topic-0"), 8);
+    assert_int_equal(device_of_call_at(calls, "/database/topic-0"), 0);
+    for (unsigned i = 0; i < POSIX_CALL_FOLDERS - 1; i++) {
+        posix_file_calls_note_folder(calls, "/other/.lock", 9 + i);
+    }
+    assert_int_equal(device_of_call_at(calls, "/other/topic-0"), 9 + POSIX_CALL_FOLDERS - 2);
+    assert_int_equal(device_of_call_at(calls, "/data/fast/topic-0"), 7); /* the oldest had to go */
+    posix_file_calls_free(calls);
+}
+
+struct two_calls {
+    struct posix_file_calls *calls;
+    atomic_bool is_over;
+};
+
+static void *call_in_turn(void *ctx)
+{
+    struct two_calls *two = ctx;
+    while (!atomic_load(&two->is_over)) {
+        posix_file_call_end(posix_file_call_on(two->calls, "pread", -1, 1));
+        posix_file_call_end(posix_file_call_on(two->calls, "pwritev", -1, 2));
+    }
+    return NULL;
+}
+
+static void what_is_seen_is_of_one_call(void **state)
+{
+    (void)state;
+    struct two_calls two = {.calls = posix_file_calls_new(1)};
+    pthread_t thread;
+    unsigned seen[3] = {0, 0, 0};
+    uint64_t deadline_us = now_us() + TEST_DEADLINE_US;
+    assert_int_equal(pthread_create(&thread, NULL, call_in_turn, &two), 0);
+    while (seen[1] + seen[2] < LOOKS || seen[1] == 0 || seen[2] == 0) {
+        struct posix_call_view view = posix_file_calls_look(two.calls, 0);
+        if (view.number == 0) {
+            assert_true(now_us() < deadline_us);
+            continue;
+        }
+        assert_true(view.device == 1 || view.device == 2);
+        assert_string_equal(view.what, view.device == 1 ? "pread" : "pwritev");
+        seen[view.device]++;
+    }
+    atomic_store(&two.is_over, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    posix_file_calls_free(two.calls);
+}
+
+/* ---- files ---- */
+
+struct waiting_call {
+    struct posix_pool *pool;
+    struct posix_file_calls *calls;
+    struct posix_fs *posix;
+    struct file *file;
+    const char *path;
+    int socket;
+    pthread_t thread;
+};
+
+static void begin_waiting(struct waiting_call *ret_waiting)
+{
+    ret_waiting->pool = posix_pool_new("pool", 1);
+    ret_waiting->calls = posix_file_calls_new(4);
+    ret_waiting->posix = posix_fs_new(ret_waiting->pool, ret_waiting->calls);
+}
+
+static struct posix_call_view wait_for_call(const struct waiting_call *waiting, const char *what)
+{
+    uint64_t deadline_us = now_us() + TEST_DEADLINE_US;
+    for (;;) {
+        for (size_t i = 0; i < posix_file_calls_slots(waiting->calls); i++) {
+            struct posix_call_view view = posix_file_calls_look(waiting->calls, i);
+            if (view.number != 0 && strcmp(view.what, what) == 0) {
+                return view;
+            }
+        }
+        assert_true(now_us() < deadline_us);
+        (void)sched_yield();
+    }
+}
+
+static void end_waiting(struct waiting_call *waiting)
+{
+    assert_int_equal(pthread_join(waiting->thread, NULL), 0);
+    file_unref(waiting->file);
+    posix_pool_free(waiting->pool);
+    posix_fs_free(waiting->posix);
+    posix_file_calls_free(waiting->calls);
+}
+
+static void *open_pipe(void *ctx)
+{
+    struct waiting_call *waiting = ctx;
+    assert_int_equal(fs_open(posix_fs_get(waiting->posix), waiting->path, FS_OPEN_READ, &waiting->file), ERR_OK);
+    return NULL;
+}
+
+/* Or else a change of names that waits for the journal of a slow disk would be taken for a disk that hangs. */
+static void names_in_a_locked_folder_are_on_its_disk(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/moldau-stall-XXXXXX";
+    char pipe_path[64];
+    char lock_path[64];
+    struct stat status;
+    struct file *lock = NULL;
+    struct waiting_call waiting = {.path = pipe_path};
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(stat(folder, &status), 0);
+    (void)snprintf(pipe_path, sizeof(pipe_path), "%s/hangs", folder);
+    (void)snprintf(lock_path, sizeof(lock_path), "%s/.lock", folder);
+    assert_int_equal(mkfifo(pipe_path, 0600), 0);
+    begin_waiting(&waiting);
+    assert_int_equal(fs_lock(posix_fs_get(waiting.posix), lock_path, &lock), ERR_OK);
+    assert_int_equal(pthread_create(&waiting.thread, NULL, open_pipe, &waiting), 0);
+    assert_int_equal(wait_for_call(&waiting, "open").device, status.st_dev);
+    int writer = open(pipe_path, O_WRONLY | O_CLOEXEC);
+    assert_true(writer >= 0);
+    file_unref(lock);
+    end_waiting(&waiting);
+    close(writer);
+    assert_int_equal(unlink(pipe_path), 0);
+    assert_int_equal(unlink(lock_path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void *send_all(void *ctx)
+{
+    struct waiting_call *waiting = ctx;
+    for (uint64_t pos = 0; pos < SENT_BYTES;) {
+        ssize_t sent = posix_fs_send(waiting->file, waiting->socket, pos, SENT_BYTES - pos);
+        assert_true(sent > 0);
+        pos += (uint64_t)sent;
+    }
+    return NULL;
+}
+
+/* Its pages may have left the cache since somebody looked. */
+static void a_file_that_is_sent_is_seen(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/moldau-stall-XXXXXX";
+    static char taken[1 << 16];
+    struct stat status;
+    int sockets[2];
+    struct waiting_call waiting = {.path = path};
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, SENT_BYTES), 0);
+    assert_int_equal(fstat(fd, &status), 0);
+    close(fd);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+    begin_waiting(&waiting);
+    waiting.socket = sockets[0];
+    assert_int_equal(fs_open(posix_fs_get(waiting.posix), path, FS_OPEN_READ, &waiting.file), ERR_OK);
+    assert_int_equal(pthread_create(&waiting.thread, NULL, send_all, &waiting), 0);
+    assert_int_equal(wait_for_call(&waiting, "sendfile").device, status.st_dev);
+    for (size_t bytes = 0; bytes < SENT_BYTES;) {
+        ssize_t count = read(sockets[1], taken, sizeof(taken));
+        assert_true(count > 0);
+        bytes += (size_t)count;
+    }
+    end_waiting(&waiting);
+    assert_int_equal(unlink(path), 0);
+    close(sockets[0]);
+    close(sockets[1]);
+}
+
+/* ---- the watch ---- */
 
 struct watched {
     struct posix_file_calls *calls;
@@ -104,11 +298,26 @@ static bool goes_on(uint64_t device, uint64_t *ret_done)
     return true;
 }
 
-static void watch(struct watched *ret_watched, bool (*device_done)(uint64_t device, uint64_t *ret_done))
+/* The call under way comes back while its device is asked, at the moment when it is due. */
+static union posix_file_call *late_call;
+static atomic_uint late_looks;
+
+static bool comes_back(uint64_t device, uint64_t *ret_done)
+{
+    (void)ret_done;
+    assert_int_equal(device, 7);
+    if (atomic_fetch_add(&late_looks, 1) + 1 == LOOK_THAT_IS_DUE) {
+        posix_file_call_end(late_call);
+    }
+    return false;
+}
+
+static void watch(struct watched *ret_watched, uint32_t limit_us,
+                  bool (*device_done)(uint64_t device, uint64_t *ret_done))
 {
     *ret_watched = (struct watched){.calls = posix_file_calls_new(8)};
     struct posix_disk_watch_config config = {.calls = ret_watched->calls,
-                                             .limit_us = LIMIT_US,
+                                             .limit_us = limit_us,
                                              .on_stall = note_stall,
                                              .ctx = ret_watched,
                                              .device_done = device_done};
@@ -137,7 +346,7 @@ static void a_call_that_does_not_come_back_is_told(void **state)
     static bool (*const disks[])(uint64_t device, uint64_t * ret_done) = {no_number, stands_still};
     for (size_t i = 0; i < 2; i++) {
         struct watched watched;
-        watch(&watched, disks[i]);
+        watch(&watched, LIMIT_US, disks[i]);
         union posix_file_call *call = posix_file_call_on(watched.calls, "fdatasync", -1, 7);
         must_stall(&watched);
         assert_true(atomic_load(&watched.waited_us) >= LIMIT_US);
@@ -150,7 +359,7 @@ static void a_slow_disk_has_more_time(void **state)
 {
     (void)state;
     struct watched watched;
-    watch(&watched, goes_on);
+    watch(&watched, LIMIT_US, goes_on);
     union posix_file_call *call = posix_file_call_on(watched.calls, "fdatasync", -1, 7);
     must_stall(&watched);
     assert_true(atomic_load(&watched.waited_us) >= 10 * LIMIT_US);
@@ -162,7 +371,7 @@ static void calls_that_come_back_are_no_stall(void **state)
 {
     (void)state;
     struct watched watched;
-    watch(&watched, no_number);
+    watch(&watched, LIMIT_US, no_number);
     uint64_t end_us = now_us() + 5 * LIMIT_US;
     while (now_us() < end_us) {
         union posix_file_call *call = posix_file_call_on(watched.calls, "pwritev", -1, 7);
@@ -170,6 +379,23 @@ static void calls_that_come_back_are_no_stall(void **state)
     }
     assert_false(atomic_load(&watched.is_stalled));
     unwatch(&watched);
+}
+
+static void a_call_that_comes_back_in_time_is_not_told(void **state)
+{
+    (void)state;
+    struct watched watched;
+    uint64_t deadline_us = now_us() + TEST_DEADLINE_US;
+    watch(&watched, SHORT_LIMIT_US, comes_back);
+    late_call = posix_file_call_on(watched.calls, "fdatasync", -1, 7);
+    while (atomic_load(&late_looks) < LOOK_THAT_IS_DUE) {
+        assert_true(now_us() < deadline_us);
+        assert_false(atomic_load(&watched.is_stalled));
+        (void)sched_yield();
+    }
+    posix_disk_watch_free(watched.watch); /* that look is over then */
+    assert_false(atomic_load(&watched.is_stalled));
+    posix_file_calls_free(watched.calls);
 }
 
 /* ---- the end of the process ---- */
@@ -254,9 +480,17 @@ static void a_device_counts_what_it_completes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_call_is_seen_while_it_lasts),   cmocka_unit_test(a_call_that_does_not_come_back_is_told),
-        cmocka_unit_test(a_slow_disk_has_more_time),       cmocka_unit_test(calls_that_come_back_are_no_stall),
-        cmocka_unit_test(a_process_whose_disk_hangs_ends), cmocka_unit_test(a_device_counts_what_it_completes),
+        cmocka_unit_test(a_call_is_seen_while_it_lasts),
+        cmocka_unit_test(a_name_has_the_device_of_the_folder_above_it),
+        cmocka_unit_test(what_is_seen_is_of_one_call),
+        cmocka_unit_test(names_in_a_locked_folder_are_on_its_disk),
+        cmocka_unit_test(a_file_that_is_sent_is_seen),
+        cmocka_unit_test(a_call_that_does_not_come_back_is_told),
+        cmocka_unit_test(a_slow_disk_has_more_time),
+        cmocka_unit_test(calls_that_come_back_are_no_stall),
+        cmocka_unit_test(a_call_that_comes_back_in_time_is_not_told),
+        cmocka_unit_test(a_process_whose_disk_hangs_ends),
+        cmocka_unit_test(a_device_counts_what_it_completes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
