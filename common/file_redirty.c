@@ -2,7 +2,7 @@
 
 #include "common/mem.h"
 
-#define REDIRTY_CHUNK_BYTES (1u << 20)
+#define REDIRTY_CHUNK_BYTES (128u << 10) /* each thread of the pool keeps as much (posix_env.c) */
 
 enum err file_redirty(struct file *file, uint64_t start_pos, uint64_t end_pos)
 {

@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-#define COPY_BUFFER_BYTES (1u << 20)
+#define COPY_BUFFER_BYTES (128u << 10) /* each thread of the pool keeps as much (posix_env.c) */
 
 struct log_truncation {
     struct loop_job job;
