@@ -22,10 +22,10 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "chaos"))
 
-import oracles
 from cluster import program
 from flight_check import assert_clean
 from leader_watch import Watch
+from liveness_leaks import Leaks
 from liveness_table import APART, COMBINED
 from load import Load
 from reading import read_by_assign
@@ -35,6 +35,7 @@ from waiting import wait_until
 
 TOPIC, PARTITIONS, RATE = "loaded", 6, 600
 WARM_RATE, WARM_BYTES = 4000, 6 << 20
+REHEARSALS = 2
 PATIENCE = 90  # seconds until it is said that something does not come at all
 RETENTION_MS = 7 * 24 * 3600 * 1000
 GONE_SECONDS = 5  # without a quorum: longer than a session
@@ -103,6 +104,37 @@ class Reader:
         assert kind is not None or self.problem is None, self.problem
 
 
+class Witness:
+    """Writes 1 KiB and waits until it is on the disk, again and again: how long the machine alone made anybody wait."""
+
+    def __init__(self, folder):
+        self.path, self._longest, self._is_ending = folder / "witness", 0.0, threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        with open(self.path, "wb", buffering=0) as file:
+            while not self._is_ending.wait(0.02):
+                begun = time.monotonic()
+                file.write(b"x" * 1024)
+                os.fdatasync(file.fileno())
+                self._longest = max(self._longest, time.monotonic() - begun)
+                if file.tell() > 1 << 20:
+                    file.seek(0)
+
+    def longest(self):
+        """In seconds, since it was asked before."""
+        longest, self._longest = self._longest, 0.0
+        return longest
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._is_ending.set()
+        self.thread.join(20)
+
+
 class Stage:
     """A cluster under load, with whoever looks at it."""
 
@@ -119,12 +151,17 @@ class Stage:
             cluster.start(PATIENCE)
             create(cluster, TOPIC, PARTITIONS)
             with ExitStack() as stack:
+                self.witness = stack.enter_context(Witness(cluster.folder))
                 self.reader = stack.enter_context(Reader(cluster.bootstrap))
                 self.watch = stack.enter_context(Watch(TOPIC, cluster.addresses))
                 self.load = stack.enter_context(Load(cluster.bootstrap, TOPIC, rows(), WARM_RATE, IMPATIENT))
                 self.warm()
-                self.before = oracles.Quiet(cluster).before
+                self.leaks = Leaks(cluster)
+                self.rehearse()
                 yield
+                slope = self.leaks.slope()
+                if slope is not None:
+                    self.add("slope", slope)
                 self.load.stop()
                 self.load.check_order()
                 self.reader.wait_ends(self.acked_ends())
@@ -148,6 +185,25 @@ class Stage:
                     found += os.readlink(link).endswith("index")
             return found
         wait_until(lambda: all(indexes(node) == 2 * PARTITIONS for node in self.cluster.brokers), PATIENCE, "all indexes to be open")
+
+    def rehearse(self):
+        """Every node stands still, under load, until others do its work, and comes back; until each has played every role."""
+        cluster = self.cluster
+        for node in cluster.brokers * REHEARSALS:
+            self.prepare()
+            partitions = cluster.led_by(TOPIC, node.id)
+            with frozen(node):
+                self.led_after(partitions, time.monotonic(), node.id)
+            self.wait_whole()
+        while any(not ACTIVE.search(node.log_text()) for node in cluster.controllers):
+            active = cluster[cluster.active_controller()]
+            with frozen(active):
+                self.active_after(time.monotonic())
+            self.wait_whole()
+        for key, values in self.leaks.warmed().items():
+            for value in values:
+                self.add(key, value)
+        self.witness.longest()
 
     def prepare(self):
         """Every broker leads, and every partition serves."""
@@ -195,42 +251,40 @@ class Stage:
             return min((one for one in times if one > moment), default=None)
         return wait_until(said, PATIENCE, "a controller to be active")
 
-    def heal(self, moment):
-        """L4 and L7; the moment is that in which the fault was over."""
+    def wait_whole(self):
         cluster = self.cluster
         cluster.wait_topic(TOPIC, PATIENCE)
         mark = cluster.wait_quorum().high_watermark
         cluster.wait_quorum(lambda view: all(view.voters.get(node.id, (-1,))[0] >= mark for node in cluster.controllers), PATIENCE, f"all voters to have {mark} entries")
         self.reader.wait_ends(self.acked_ends())
+
+    def heal(self, moment):
+        """L4 and L7; the moment is that in which the fault was over."""
+        self.wait_whole()
         self.add("whole", time.monotonic() - moment)
         deadline = time.monotonic() + REST_SECONDS
-        growth = self.growth()
+        growth = self.leaks.growth()
         while any(growth[kind] > REST_PERCENT for kind in RESTS) and time.monotonic() < deadline:
             threading.Event().wait(0.1)  # between two looks
-            growth = self.growth()
+            growth = self.leaks.growth()
         for kind, much in growth.items():
             self.add(kind, much)
-
-    def growth(self):
-        """Since before the faults. Descriptors and threads of all nodes together, because whoever is the active controller, or leads more, has more at work;
-        memory of the node that grew most, whether its process is still the same or not."""
-        now, found = oracles.Quiet(self.cluster).before, {}
-        for kind, parts in (("descriptors", ("sockets", "files")), ("threads", ("threads",))):
-            was, is_now = (sum(node[part] for node in side.values() for part in parts) for side in (self.before, now))
-            found[kind] = (is_now / was - 1) * 100
-        found["memory_mib"] = max(node["memory"] - self.before[node_id]["memory"] for node_id, node in now.items()) / (1 << 20)
-        found["memory"] = max(node["memory"] / self.before[node_id]["memory"] - 1 for node_id, node in now.items()) * 100
-        return found
+        if growth["threads"] > 0:
+            print(f"  threads that came: {self.leaks.more_threads()}", flush=True)
+        self.leaks.note()
+        self.add("witness", self.witness.longest())
 
 
 # ---- scenes ----
 
-def victims(stage, is_active):
-    """Brokers in turn: the one that is the active controller, or those that are not."""
+def victims(stage, is_active, is_one_spared=False):
+    """Brokers in turn: the one that is the active controller, or those that are not; one lives through all of it, if that is asked."""
     brokers = stage.cluster.brokers
     for turn in range(stage.runs):
         active = stage.cluster.active_controller()
         able = [node for node in brokers if (node.id == active) == is_active]
+        if is_one_spared and len(able) == len(brokers):
+            able.pop()
         yield able[turn % len(able)]
 
 
@@ -242,10 +296,12 @@ def kill_controller(stage):
     cluster = stage.cluster
     for _ in range(stage.runs):
         before = cluster.wait_quorum()
-        moment = cluster.kill(before.leader)
+        moment = time.monotonic()
+        cluster[before.leader].process.kill()  # the kernel may take seconds until it has ended
         cluster.wait_quorum(lambda view: view.leader not in (-1, before.leader) and view.term > before.term, PATIENCE)  # noqa: B023
         stage.add("election_told", time.monotonic() - moment)
         stage.add("election", stage.active_after(moment) - moment)
+        cluster.kill(before.leader)
         back = time.monotonic()
         cluster.launch(before.leader, wait=False)
         stage.heal(back)
@@ -256,7 +312,7 @@ def kill_broker(stage):
 
 
 def kill(stage, is_active, key):
-    for victim in victims(stage, is_active):
+    for victim in victims(stage, is_active, is_one_spared=True):
         stage.prepare()
         death = Death(stage.cluster, stage.load, stage.watch, TOPIC, victim.id)
         assert death.had_controller == is_active, f"broker {victim.id} is not what it was"
@@ -278,6 +334,8 @@ def silence(stage, is_active, key, silent):
         with silent(victim):
             begun = time.monotonic()
             stage.add(key, stage.led_after(partitions, begun, victim.id) - moment)
+            if is_active:
+                stage.add("freeze_election", stage.active_after(begun) - moment)
             stage.add(f"{key}_gap", stage.acked_after(partitions, begun) - moment)
             back = time.monotonic()
         stage.heal(back)

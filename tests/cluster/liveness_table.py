@@ -23,6 +23,7 @@ class Row:
     what: str
     target: float | None  # the most that is promised; None: told beside, promised by nobody
     unit: str = "s"
+    least: int | None = None  # values in a layout; None: one for each run of the scene
 
 
 BOTH = (APART, COMBINED)
@@ -36,6 +37,7 @@ ROWS = (
     Row("L2", "freeze", "freeze", BOTH, "SIGSTOP of a broker: others lead", 4.0),
     Row("L2", "freeze_gap", "freeze", BOTH, "until acknowledgements", None),
     Row("L2", "freeze_active", "freeze-controller", (COMBINED,), "SIGSTOP of a broker that is the active controller, too: others lead", 4.0),
+    Row("L1", "freeze_election", "freeze-controller", (COMBINED,), "of these: another controller is active; then all brokers have a new session of 3 s", None),
     Row("L2", "freeze_active_gap", "freeze-controller", (COMBINED,), "until acknowledgements", None),
     Row("L2", "part", "part", (APART,), "a broker cut off from everybody (iptables): others lead", 4.0),
     Row("L2", "part_gap", "part", (APART,), "until acknowledgements", None),
@@ -46,10 +48,15 @@ ROWS = (
     Row("L5", "gone_produce", "lose-quorum", (APART,), "longest time without an acknowledgement on a partition (target: L3's)", 2.0),
     Row("L5", "gone_fetch", "lose-quorum", (APART,), "longest time in which nothing of a partition was read (target: L3's)", 2.0),
     Row("L5", "back", "lose-quorum", (APART,), "their processes started: a topic can be changed (target: L4's)", 30.0),
-    Row("L7", "memory", "", BOTH, "after a fault: resident memory of the node that grew most, more than before the first fault", 10.0, "%"),
-    Row("L7", "memory_mib", "", BOTH, "the same in MiB", None, "MiB"),
+    Row("L7", "warmup_private", "", BOTH, "until each node has played each role (not counted below): private memory of a node, more than after its start", None, "MiB", 1),
+    Row("L7", "warmup_mapped", "", BOTH, "pages of its program, the same", None, "MiB", 1),
+    Row("L7", "memory", "", BOTH, "after a fault: resident memory of the node that grew most, more than warm", 10.0, "%"),
+    Row("L7", "memory_private", "", BOTH, "private memory of the node that grew most", None, "MiB"),
+    Row("L7", "memory_mapped", "", BOTH, "pages of its program, the same", None, "MiB"),
+    Row("L7", "slope", "", BOTH, "private memory of the process that grew most, for each fault that it lived through", 32.0, "KiB", 0),
     Row("L7", "descriptors", "", BOTH, "open descriptors of all nodes, more than before", 10.0, "%"),
     Row("L7", "threads", "", BOTH, "threads of all nodes, more than before", 10.0, "%"),
+    Row("-", "witness", "", BOTH, "the machine meanwhile: longest write + fdatasync of 1 KiB by a process beside the nodes", None),
 )
 KEYS = frozenset(row.key for row in ROWS)
 
@@ -80,7 +87,7 @@ def verdict(values, target):
 
 
 def written(value, unit):
-    return {"s": f"{value:.3f}", "%": f"{value:+.1f}", "MiB": f"{value:+.1f}"}.get(unit, f"{value:.0f}")
+    return {"s": f"{value:.3f}", "%": f"{value:+.1f}", "MiB": f"{value:+.1f}", "KiB": f"{value:+.1f}"}.get(unit, f"{value:.0f}")
 
 
 def table(figures):
@@ -100,7 +107,8 @@ def missing(figures, scenes, runs):
     found = []
     for row in ROWS:
         for layout in row.layouts:
-            wanted = runs * sum(row.scene in ("", scene) and its == layout for scene, its in scenes)
+            wanted = sum(row.scene in ("", scene) and its == layout for scene, its in scenes)
+            wanted = wanted * runs if row.least is None else min(wanted, row.least)
             count = len(figures.values.get((row.key, layout), ()))
             if count < wanted:
                 found.append(f"{row.promise} {row.key} ({layout}): {count} of {wanted} runs")

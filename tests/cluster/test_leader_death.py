@@ -34,7 +34,12 @@ class Death:
         self.partitions = cluster.led_by(topic, victim)
         self.acked_before = len(load.acked)
         moments = []
-        _, self.in_flight = load.when_in_flight(self.partitions, lambda: moments.append(cluster.kill(victim)))
+
+        def strike():
+            """In the client's thread, which must not wait until the process has ended: that can take the kernel seconds."""
+            moments.append(time.monotonic())
+            cluster[victim].process.kill()
+        _, self.in_flight = load.when_in_flight(self.partitions, strike)
         self.moment = moments[0]
         load.wait_ack_on(self.partitions, self.moment)
         self.gap, self.slowest = load.gap_after(self.moment, self.partitions)
@@ -42,6 +47,7 @@ class Death:
                for partition in self.partitions]
         self.server = max(led) - self.moment
         self.client = max(0.0, self.gap - self.server)
+        cluster.kill(victim)
         print(f"after {self.acked_before} rows: broker {victim}{' with the active controller' if self.had_controller else ''} led {self.partitions}, in flight "
               f"{self.in_flight}: no service for {self.gap * 1000:.0f} ms, led again after {self.server * 1000:.0f} ms")
 

@@ -1,11 +1,14 @@
 """The table of liveness.py: what is not met is said, what was not found is an error. The measuring itself belongs to tests/full."""
+import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+import liveness_leaks
 import liveness_scenes as scenes
 import liveness_table as tables
 from liveness_table import Figures, missed, missing, percentile, table, verdict
@@ -39,15 +42,63 @@ PAIRS = [(scene, layout) for scene, (_function, layouts) in scenes.SCENES.items(
 
 def test_what_was_not_measured_is_told():
     assert missing(Figures(), [("freeze", "apart")], 2)[0] == "L2 freeze (apart): 0 of 2 runs"
-    assert len(missing(full(2), [("freeze", "apart")], 3)) == 2 + 5  # with L4 and L7
+    assert len(missing(full(2), [("freeze", "apart")], 3)) == 2 + 7  # with L4, L7 and the witness
     assert missing(full(3), [("freeze", "apart")], 3) == []
     assert missing(Figures(), [], 3) == []
+
+
+def measured(private, pid=7, node_id=1, mapped=8000, descriptors=100, threads=10):
+    """What liveness_leaks.measure gives."""
+    return {node_id: liveness_leaks.Use(pid, private, mapped, descriptors, Counter({"worker": threads}))}
+
+
+def leaks_of(*seen):
+    """As in a scene: cold, warm, and one look after each fault."""
+    looks = iter(seen)
+    leaks = liveness_leaks.Leaks(None, lambda _cluster: next(looks))
+    warmup = leaks.warmed()
+    for _ in seen[2:]:
+        leaks.note()
+    return leaks, warmup
+
+
+def test_what_comes_once_is_no_leak():
+    leaks, warmup = leaks_of(measured(2048), measured(3072), *(measured(kib) for kib in (3080, 4200, 4208, 4208, 4210, 4210, 4216, 4216, 4216, 4216)))
+    assert warmup == {"warmup_private": [1.0], "warmup_mapped": [0.0]}
+    assert leaks.slope() < 10
+
+
+@pytest.mark.parametrize("pattern", [(64, 64, 64), (192, 0, 0), (0, 128, 64)], ids=str)
+def test_a_leak_is_a_slope_whoever_is_the_victim(pattern):
+    private, seen = 3072, []
+    for fault in range(10):
+        private += pattern[fault % 3]
+        seen.append(measured(private))
+    leaks, _warmup = leaks_of(measured(2048), measured(3072), *seen)
+    assert leaks.slope() == pytest.approx(64)
+
+
+def test_a_slope_needs_a_process_that_lives():
+    leaks, _warmup = leaks_of(measured(2048), measured(3072), *(measured(3072 + 64 * fault, pid=fault // 3) for fault in range(12)))
+    assert leaks.slope() is None
+
+
+def test_growth_is_of_what_is_warm():
+    looks = iter((measured(2048), measured(4096, mapped=4096), measured(4096 + 2048, mapped=4096, descriptors=110, threads=11)))
+    leaks = liveness_leaks.Leaks(None, lambda _cluster: next(looks))
+    leaks.warmed()
+    assert leaks.growth() == {"memory": 25.0, "memory_private": 2.0, "memory_mapped": 0.0, "descriptors": 10.0, "threads": 10.0}
+
+
+def test_a_process_can_be_measured():
+    use = liveness_leaks.use_of(os.getpid())
+    assert use.private > 1000 and use.mapped > 1000 and use.descriptors > 2 and sum(use.threads.values()) >= 1
 
 
 @pytest.mark.parametrize("row", tables.ROWS, ids=lambda row: row.key)
 def test_every_row_is_of_a_scene_and_can_be_missed(row):
     assert row.scene == "" or set(row.layouts) <= set(scenes.SCENES[row.scene][1])
-    assert any(text.startswith(f"{row.promise} {row.key} ") for text in missing(Figures(), PAIRS, 1))
+    assert any(text.startswith(f"{row.promise} {row.key} ") for text in missing(Figures(), PAIRS, 1)) == (row.least != 0)
     figures = full(1)
     figures.values[row.key, row.layouts[0]] = [1000.0]
     assert bool(missed(figures)) == (row.target is not None)
