@@ -28,7 +28,7 @@
 #define SHORT_LIMIT_US                                                                                                 \
     750u /* no look comes within two of its ticks: each counts as two of them, the most that one may */
 #define LOOK_THAT_IS_DUE 8u /* the eighth from half of the limit on */
-#define LOOKS 100000
+#define LOOKS 300000
 #define SENT_BYTES (8u << 20) /* more than a socket takes */
 
 /* ---- the table ---- */
