@@ -118,6 +118,7 @@ void cluster_plan_draw(struct cluster_plan *plan, struct prop *prop, const struc
     draw_clients(plan, prop);
     draw_settings(plan, prop);
     plan->has_people = plan->controller_count >= 3 && !limits->has_no_people;
+    plan->has_lister = plan->seed % CLUSTER_LISTER_EVERY == CLUSTER_LISTER_SEED;
 }
 
 static size_t describe_clients(const struct cluster_plan *plan, char *text, size_t bytes, size_t bytes_max)
@@ -136,11 +137,12 @@ void cluster_plan_describe(const struct cluster_plan *plan, char *ret_text, size
     size_t bytes = (size_t)snprintf(
         ret_text, bytes_max,
         "brokers=%u controllers=%u combined=%s segment=%d index=%d snapshot=%d trailing=%d session_ms=%d lag_ms=%d "
-        "gap_s=%u link_us=%u churn_ms=%u people=%s readers=%u workers=",
+        "gap_s=%u link_us=%u churn_ms=%u people=%s%s readers=%u workers=",
         plan->broker_count, plan->controller_count, plan->is_combined ? "yes" : "no", plan->segment_bytes,
         plan->index_interval_bytes, plan->snapshot_entries, plan->trailing_entries, plan->session_timeout_ms,
         (int)plan->lag_time_ms, (unsigned)(plan->gap_us_most / 1000000), (unsigned)plan->link_us_most,
-        (unsigned)(plan->churn_us / 1000), plan->has_people ? "yes" : "no", plan->reader_count);
+        (unsigned)(plan->churn_us / 1000), plan->has_people ? "yes" : "no", plan->has_lister ? " lister=yes" : "",
+        plan->reader_count);
     for (unsigned i = 0; i < plan->node_count && bytes < bytes_max; i++) {
         bytes += (size_t)snprintf(ret_text + bytes, bytes_max - bytes, "%d", plan->nodes[i].worker_count);
     }

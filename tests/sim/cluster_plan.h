@@ -20,6 +20,8 @@
 #define CLUSTER_READERS_MAX 2
 #define CLUSTER_CLIENT_PORT 9092
 #define CLUSTER_INTERNAL_PORT 9093
+#define CLUSTER_LISTER_EVERY 8u /* of that many seeds one, with this remainder, has a lister */
+#define CLUSTER_LISTER_SEED 6u
 #define CLUSTER_TEXT_BYTES 24
 #define CLUSTER_VOTERS_BYTES 200
 
@@ -64,6 +66,7 @@ struct cluster_plan {
     struct cluster_plan_producer producers[CLUSTER_PRODUCERS_MAX];
     unsigned reader_count;
     bool has_people;   /* who change the voters */
+    bool has_lister;   /* who asks where partitions end; by the seed, nothing is drawn for it */
     uint64_t churn_us; /* at most so long between two topics made or removed beside; 0: none are */
     /* settings of the nodes */
     int32_t segment_bytes;

@@ -15,12 +15,19 @@
 #include "tests/sim/cluster_client.h"
 #include "tests/sim/cluster_history.h"
 
+/* What a partition's leaders have shown so far. */
+struct cluster_exposed {
+    int32_t leader_epoch; /* the newest that has begun; -1: none */
+    int64_t end;          /* the highest high watermark of a leader */
+};
+
 struct cluster_script_options {
     const struct cluster_plan *plan;
     struct cluster_history *history;
     struct cluster_verdict *verdict;
     /* Whether some leader has ever shown a high watermark above `offset`: a reader must not have seen it otherwise. */
     bool (*is_exposed)(void *ctx, unsigned partition, int64_t offset);
+    struct cluster_exposed (*exposed)(void *ctx, unsigned partition);
     /* Whether the broker leads in the newest leader epoch that has begun: others may know less than they think. */
     bool (*is_leader)(void *ctx, unsigned partition, unsigned broker);
     void *ctx;

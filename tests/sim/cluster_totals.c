@@ -34,6 +34,10 @@ void cluster_totals_add(struct cluster_totals *totals, const struct cluster_worl
         const struct cluster_operator_counts *counts = cluster_operator_count(cluster->people);
         totals->voter_changes += counts->removed + counts->added + counts->replaced + counts->admitted;
     }
+    if (cluster->lister != NULL && cluster->lister_machine->state == SIM_NODE_RUNNING) {
+        totals->listed_ends += cluster_lister_count(cluster->lister)->checked;
+        totals->unknown_ends += cluster_lister_count(cluster->lister)->refused;
+    }
     totals->registrations += cluster->meta.counts.registrations;
     totals->fencings += cluster->meta.counts.fencings;
     totals->compared_batches += cluster->ledger.counts.compared_batches;

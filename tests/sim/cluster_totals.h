@@ -20,6 +20,8 @@
     X(aborts, 0)                                                                                                       \
     X(acknowledged, 100000)                                                                                            \
     X(read, 100000)                                                                                                    \
+    X(listed_ends, 10000)                                                                                              \
+    X(unknown_ends, 100)                                                                                               \
     X(retries, 100)                                                                                                    \
     X(elections, 1000)                                                                                                 \
     X(leaderships, 1000)                                                                                               \

@@ -21,6 +21,14 @@ static bool is_exposed(void *ctx, unsigned partition, int64_t offset)
     return cluster_ledger_is_exposed(&((struct cluster_world *)ctx)->ledger, partition, offset);
 }
 
+static struct cluster_exposed exposed(void *ctx, unsigned partition)
+{
+    const struct ledger_partition *known = &((const struct cluster_world *)ctx)->ledger.partitions[partition];
+    return (struct cluster_exposed){
+        .leader_epoch = known->epoch_count > 0 ? known->epochs[known->epoch_count - 1].leader_epoch : -1,
+        .end = known->exposed_end};
+}
+
 /* A script aborts when a reply is none: out of order, a second one, undecodable. */
 static void on_client_death(struct sim_node *machine)
 {
@@ -60,6 +68,10 @@ static void add_clients(struct cluster_world *cluster)
         add_client(cluster, "people", "10.0.3.2");
         cluster->people_machine = cluster->clients[cluster->client_count - 1];
     }
+    if (cluster->plan.has_lister) {
+        add_client(cluster, "lister", "10.0.3.3");
+        cluster->lister_machine = cluster->clients[cluster->client_count - 1];
+    }
 }
 
 void cluster_world_init(struct cluster_world *cluster, uint64_t seed, const struct cluster_options *options)
@@ -81,6 +93,7 @@ void cluster_world_init(struct cluster_world *cluster, uint64_t seed, const stru
                                                               .history = &cluster->history,
                                                               .verdict = &cluster->verdict,
                                                               .is_exposed = is_exposed,
+                                                              .exposed = exposed,
                                                               .is_leader = is_leader,
                                                               .ctx = cluster};
 }
@@ -118,6 +131,10 @@ static void boot_client(struct sim_node *machine, void *ctx)
         struct cluster_operator_options options = {
             .plan = &cluster->plan, .verdict = &cluster->verdict, .is_waiting = is_waiting, .ctx = cluster};
         cluster->people = cluster_operator_start(&machine->env, &options);
+        return;
+    }
+    if (machine == cluster->lister_machine) {
+        cluster->lister = cluster_lister_start(&machine->env, &cluster->script_options);
         return;
     }
     for (unsigned i = 0; i < cluster->client_count; i++) {

@@ -11,12 +11,13 @@
 #define TESTS_SIM_CLUSTER_WORLD_H
 
 #include "tests/sim/cluster_ledger.h"
+#include "tests/sim/cluster_lister.h"
 #include "tests/sim/cluster_meta.h"
 #include "tests/sim/cluster_operator.h"
 #include "tests/sim/cluster_script.h"
 #include "tests/sim/sim_node.h"
 
-#define CLUSTER_CLIENTS_MAX (CLUSTER_PRODUCERS_MAX + CLUSTER_READERS_MAX + 2)
+#define CLUSTER_CLIENTS_MAX (CLUSTER_PRODUCERS_MAX + CLUSTER_READERS_MAX + 3)
 
 struct cluster_world;
 
@@ -71,13 +72,15 @@ struct cluster_world {
     struct cluster_ledger ledger;
     struct cluster_meta meta;
     struct cluster_node nodes[CLUSTER_NODES_MAX];
-    unsigned client_count; /* producers, then readers, then one that makes metadata, then people */
+    unsigned client_count; /* producers, then readers, then one that makes metadata, then people, then a lister */
     struct sim_node *clients[CLUSTER_CLIENTS_MAX];
     struct cluster_script_options script_options;
     struct cluster_producer *producers[CLUSTER_PRODUCERS_MAX];
     struct cluster_reader *readers[CLUSTER_READERS_MAX];
     struct sim_node *people_machine; /* NULL: none */
     struct cluster_operator *people;
+    struct sim_node *lister_machine; /* NULL: none */
+    struct cluster_lister *lister;
     struct cluster_counts counts;
 };
 
