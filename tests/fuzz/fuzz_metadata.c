@@ -191,15 +191,14 @@ static struct span take_section(struct span *rest)
 }
 
 /* False: the node would stop here. */
-static bool apply_entry(const struct image **image, struct span entry)
+static bool apply_entry(const struct image **image, struct span entry, bool *ret_is_applied)
 {
     struct image *after = NULL;
-    bool is_applied = false;
     int64_t offset = image_offset(*image);
-    if (offset == INT64_MAX || image_apply(*image, offset + 1, FUZZ_TERM, entry, &after, &is_applied) != ERR_OK) {
+    if (offset == INT64_MAX || image_apply(*image, offset + 1, FUZZ_TERM, entry, &after, ret_is_applied) != ERR_OK) {
         return false;
     }
-    check_step(*image, after, is_applied);
+    check_step(*image, after, *ret_is_applied);
     image_unref(*image);
     *image = after;
     return true;
@@ -218,7 +217,11 @@ static void run_bytes(bool has_snapshot, struct span rest)
         image = loaded;
         check_image(image);
     }
-    for (int i = 0; i < FUZZ_ENTRIES_MAX && rest.bytes > 0 && apply_entry(&image, take_section(&rest)); i++) {
+    bool is_applied = false;
+    for (int i = 0; i < FUZZ_ENTRIES_MAX && rest.bytes > 0; i++) {
+        if (!apply_entry(&image, take_section(&rest), &is_applied)) {
+            break;
+        }
     }
     check_snapshot(image);
     image_unref(image);
@@ -392,7 +395,9 @@ static void commit(struct program *program)
     CHECK(meta_pack(&program->records, 0, program->records.count, is_stale ? epoch + 1 : epoch, &bytes) == ERR_OK);
     struct image *draft =
         image_draft(program->image, image_offset(program->image) + 1, &program->records, 0, program->records.count);
-    CHECK(apply_entry(&program->image, bytebuf_span(&bytes)));
+    bool is_applied = false;
+    CHECK(apply_entry(&program->image, bytebuf_span(&bytes), &is_applied));
+    CHECK(is_applied == (draft != NULL && !is_stale));
     if (draft != NULL) {
         if (!is_stale) {
             check_draft(draft, program->image);

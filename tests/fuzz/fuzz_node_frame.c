@@ -2,14 +2,17 @@
  *
  * Input:     byte 0: which decoder (0 request, 1 answer, 2 notice of the leader, 3 headers of metadata frames, 4 voters and places); bytes 1-2: how
  *            many of the rest are the header (big-endian); what follows it is the body.
- * Asserts:   what is accepted keeps the limits of controller.h and image.h, and a request that is accepted can be packed and
- *            accepted again.
+ * Asserts:   what is accepted keeps the limits of controller.h and image.h; a request or an answer that is accepted can be packed, is
+ *            accepted again, and is then packed as the same bytes.
  */
 #include "common/big_endian.h"
 #include "common/mem.h"
 #include "controller/call_codec.h"
 #include "controller/controller_private.h"
 #include "controller/metadata_frames.h"
+
+/* So many error codes an answer on topics or partitions must have. */
+#define FUZZ_CODES 2
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -52,38 +55,99 @@ static void check_request(const struct rpc_frame *frame)
     if (call_codec_unpack_request(frame, &arena, &id, &request) == ERR_OK) {
         struct bytebuf header;
         struct bytebuf body;
+        struct bytebuf header_again;
+        struct bytebuf body_again;
         struct controller_request again = {0};
         uint64_t id_again = 0;
         check_limits(&request);
         bytebuf_init(&header, CALL_HEADER_BYTES_MAX);
         bytebuf_init(&body, CALL_BODY_BYTES_MAX);
+        bytebuf_init(&header_again, CALL_HEADER_BYTES_MAX);
+        bytebuf_init(&body_again, CALL_BODY_BYTES_MAX);
         CHECK(call_codec_pack_request(&request, id, request.timeout_us, &header, &body) == ERR_OK);
         struct rpc_frame packed = {.header = bytebuf_span(&header),
                                    .body = request.kind == CONTROLLER_ADMIN ? frame->body : bytebuf_span(&body)};
         CHECK(call_codec_unpack_request(&packed, &arena, &id_again, &again) == ERR_OK);
         CHECK(id_again == id && again.kind == request.kind);
+        CHECK(call_codec_pack_request(&again, id, again.timeout_us, &header_again, &body_again) == ERR_OK);
+        CHECK(span_equal(bytebuf_span(&header_again), bytebuf_span(&header)));
+        CHECK(span_equal(bytebuf_span(&body_again), bytebuf_span(&body)));
+        bytebuf_done(&body_again);
+        bytebuf_done(&header_again);
         bytebuf_done(&header);
         bytebuf_done(&body);
     }
     arena_done(&arena);
 }
 
+/* Room for the results of one request, as whoever asked has it. */
+struct asked {
+    struct controller_request request;
+    struct controller_member members[CONTROLLER_VOTERS_MAX];
+    struct controller_isr_change changes[FUZZ_CODES];
+    struct span names[FUZZ_CODES];
+    int16_t codes[FUZZ_CODES];
+};
+
+static void ask(struct asked *asked, enum controller_request_kind kind)
+{
+    *asked = (struct asked){.request = {.kind = kind}};
+    if (kind == CONTROLLER_STATUS) {
+        asked->request.status.ret_members = asked->members;
+    } else if (kind == CONTROLLER_ALTER_ISR) {
+        asked->request.alter_isr = (struct controller_alter_isr){.changes = asked->changes, .change_count = FUZZ_CODES};
+    } else if (kind == CONTROLLER_AUTO_CREATE) {
+        asked->request.auto_create = (struct controller_auto_create){
+            .names = asked->names, .name_count = FUZZ_CODES, .ret_error_codes = asked->codes};
+    }
+}
+
+static void check_results(const struct controller_request *request)
+{
+    CHECK(request->err < ERR_COUNT && request->hint.node_id >= -1);
+    if (request->err != ERR_OK) {
+        return;
+    }
+    CHECK(request->kind != CONTROLLER_STATUS || request->status.member_count <= CONTROLLER_VOTERS_MAX);
+    CHECK(request->kind != CONTROLLER_REGISTER || request->registration.broker_epoch > 0);
+    CHECK(request->kind != CONTROLLER_PRODUCER_IDS ||
+          (request->producer_ids.first_producer_id >= 0 && request->producer_ids.count > 0));
+}
+
+/* What one request of this kind makes of the answer; `ret_header`: the same, packed again. */
+static bool take_answer(const struct rpc_frame *frame, enum controller_request_kind kind, struct bytebuf *ret_header)
+{
+    struct asked asked;
+    ask(&asked, kind);
+    if (call_codec_unpack_answer(frame, &asked.request) != ERR_OK) {
+        return false;
+    }
+    check_results(&asked.request);
+    CHECK(call_codec_pack_answer(&asked.request, 1, ret_header) == ERR_OK);
+    if (kind == CONTROLLER_ADMIN && asked.request.admin.response != NULL) {
+        shared_bytes_unref(asked.request.admin.response);
+    }
+    return true;
+}
+
 static void check_answer(const struct rpc_frame *frame)
 {
-    struct controller_member members[CONTROLLER_VOTERS_MAX];
-    struct controller_request status = {.kind = CONTROLLER_STATUS, .status = {.ret_members = members}};
-    struct controller_request heartbeat = {.kind = CONTROLLER_HEARTBEAT};
-    struct controller_request admin = {.kind = CONTROLLER_ADMIN};
     uint64_t id = 0;
     if (call_codec_answer_id(frame, &id) != ERR_OK) {
         return;
     }
-    if (call_codec_unpack_answer(frame, &status) == ERR_OK) {
-        CHECK(status.err < ERR_COUNT && status.status.member_count <= CONTROLLER_VOTERS_MAX);
-    }
-    (void)!call_codec_unpack_answer(frame, &heartbeat);
-    if (call_codec_unpack_answer(frame, &admin) == ERR_OK && admin.admin.response != NULL) {
-        shared_bytes_unref(admin.admin.response);
+    for (int kind = CONTROLLER_ADMIN; kind <= CONTROLLER_ALTER_ISR; kind++) {
+        struct bytebuf once;
+        struct bytebuf twice;
+        bytebuf_init(&once, CALL_HEADER_BYTES_MAX);
+        bytebuf_init(&twice, CALL_HEADER_BYTES_MAX);
+        if (take_answer(frame, (enum controller_request_kind)kind, &once)) {
+            struct rpc_frame packed = {.header = bytebuf_span(&once), .body = frame->body};
+            CHECK(take_answer(&packed, (enum controller_request_kind)kind, &twice));
+            CHECK(span_equal(bytebuf_span(&once), bytebuf_span(&twice)));
+        }
+        bytebuf_done(&twice);
+        bytebuf_done(&once);
     }
 }
 

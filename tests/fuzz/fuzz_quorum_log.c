@@ -18,6 +18,7 @@
 
 #define DIRECTORY "/sim/quorum"
 #define FUZZ_SEGMENT_BYTES 300
+#define COMMAND "a command"
 #define SWITCH_CORRECT_CRCS 1u
 #define SWITCH_NO_SNAPSHOT 2u
 #define SWITCH_NO_SECOND 4u
@@ -153,10 +154,14 @@ static void check_loaded(const struct quorum_log *log, const struct quorum_loade
 static uint32_t digest(const struct quorum_loaded *loaded)
 {
     uint8_t numbers[24];
+    be64_put(numbers, loaded->snapshot.term);
+    be64_put(numbers + 8, loaded->snapshot.configuration_index);
+    be64_put(numbers + 16, loaded->entry_count);
+    uint32_t crc_of_counts = crc32c(0, span_make(numbers, sizeof(numbers)));
     be64_put(numbers, loaded->term);
     be64_put(numbers + 8, loaded->voted_for);
     be64_put(numbers + 16, loaded->snapshot.index);
-    uint32_t crc = crc32c(0, span_make(numbers, sizeof(numbers)));
+    uint32_t crc = crc32c(crc_of_counts, span_make(numbers, sizeof(numbers)));
     crc = crc32c(crc, loaded->snapshot.data);
     crc = crc32c(crc, loaded->snapshot.configuration);
     for (size_t i = 0; i < loaded->entry_count; i++) {
@@ -189,21 +194,33 @@ static void append_one(struct quorum_log *log, uint64_t term)
     uint64_t index = quorum_log_last_index(log) + 1;
     /* A log begins with a configuration. */
     struct quorum_entry *entry =
-        quorum_entry_new(index, term, index == 1 ? QUORUM_CHANGE : QUORUM_COMMAND, span_text("a command"));
+        quorum_entry_new(index, term, index == 1 ? QUORUM_CHANGE : QUORUM_COMMAND, span_text(COMMAND));
     const struct quorum_entry *entries[1] = {entry};
     CHECK(quorum_log_append(log, entries, 1) == ERR_OK);
     quorum_entry_unref(entry);
 }
 
-/* Opens once more, and expects the last index. */
-static struct quorum_log *close_and_open(struct fs *fs, struct quorum_log *log, uint64_t last_index)
+/* The entries that append_one has added are as it made them. */
+static void check_appended(const struct quorum_loaded *loaded, uint64_t first_index, uint64_t term)
+{
+    for (size_t i = 0; i < loaded->entry_count; i++) {
+        const struct quorum_entry *entry = loaded->entries[i];
+        CHECK(entry->index < first_index || (entry->term == term && entry->bytes == strlen(COMMAND) &&
+                                             memcmp(entry->data, COMMAND, entry->bytes) == 0));
+    }
+}
+
+/* Opens once more, and expects the last index, and ours from `first_index` on. */
+static struct quorum_log *close_and_open(struct fs *fs, struct quorum_log *log, uint64_t last_index,
+                                         uint64_t first_index, uint64_t term)
 {
     struct quorum_loaded loaded;
     struct option_problem problem = {0};
     CHECK(quorum_log_close(log) == ERR_OK);
     CHECK(quorum_log_open(fs, DIRECTORY, FUZZ_SEGMENT_BYTES, &log, &loaded, &problem) == ERR_OK);
     check_loaded(log, &loaded);
-    CHECK(quorum_log_last_index(log) == last_index);
+    CHECK(quorum_log_last_index(log) == last_index && loaded.cut_bytes == 0);
+    check_appended(&loaded, first_index, term);
     quorum_loaded_done(&loaded);
     return log;
 }
@@ -218,9 +235,9 @@ static void go_on(struct fs *fs, struct quorum_log *log, uint64_t snapshot_index
     for (int i = 0; i < 9; i++) {
         append_one(log, last_term + 1);
     }
-    log = close_and_open(fs, log, last_index + 9);
+    log = close_and_open(fs, log, last_index + 9, last_index + 1, last_term + 1);
     CHECK(quorum_log_truncate(log, last_index + 4) == ERR_OK);
-    log = close_and_open(fs, log, last_index + 3);
+    log = close_and_open(fs, log, last_index + 3, last_index + 1, last_term + 1);
     struct quorum_snapshot snapshot = {.index = last_index + 2,
                                        .term = last_term + 1,
                                        .configuration_index = 1,
@@ -228,11 +245,11 @@ static void go_on(struct fs *fs, struct quorum_log *log, uint64_t snapshot_index
                                        .data = span_text("data")};
     CHECK(snapshot.index > snapshot_index);
     CHECK(quorum_log_put_snapshot(log, &snapshot, snapshot.index - 1) == ERR_OK);
-    log = close_and_open(fs, log, last_index + 3);
+    log = close_and_open(fs, log, last_index + 3, last_index + 1, last_term + 1);
     snapshot.index = last_index + 20;
     CHECK(quorum_log_install(log, &snapshot) == ERR_OK);
     append_one(log, last_term + 2);
-    log = close_and_open(fs, log, last_index + 21);
+    log = close_and_open(fs, log, last_index + 21, last_index + 21, last_term + 2);
     CHECK(quorum_log_first_index(log) == last_index + 21);
     quorum_log_abandon(log);
 }

@@ -2,7 +2,8 @@
  *
  * Input:     bytes 0-1: how many of the rest are the header (big-endian); what follows it is the body. 0xffff: the rest is a configuration.
  * Asserts:   what decodes encodes to the same bytes (but for flags that its type does not have); what a message holds keeps the rules that
- *            libraft, without its assertions, relies on; a configuration that decodes encodes, and decodes again to the same.
+ *            libraft, without its assertions, relies on; a configuration that decodes encodes, and decodes again to the same
+ *            members, in the order of their ids.
  */
 #include "common/big_endian.h"
 #include "common/mem.h"
@@ -12,6 +13,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 #define FLAGS_POS 3
 #define CONFIGURATION_MARK 0xffff
+
+static bool holds(const struct quorum_member *members, uint32_t count, const struct quorum_member *wanted)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (members[i].raft_id == wanted->raft_id) {
+            return members[i].role == wanted->role && strcmp(members[i].address, wanted->address) == 0;
+        }
+    }
+    return false;
+}
 
 static void check_configuration(struct span bytes)
 {
@@ -29,6 +40,7 @@ static void check_configuration(struct span bytes)
     CHECK(quorum_configuration_decode(bytebuf_span(&again), second, &again_count) == ERR_OK && again_count == count);
     for (uint32_t i = 0; i < count; i++) {
         CHECK(first[i].raft_id != 0 && first[i].address[0] != '\0');
+        CHECK(holds(second, count, &first[i]) && (i == 0 || second[i - 1].raft_id < second[i].raft_id));
     }
     bytebuf_done(&again);
 }

@@ -1,5 +1,6 @@
 /* Recovery of a partition directory from arbitrary bytes: the segment, its indexes and every side file. Whatever they hold, the log
- * opens or is refused with a sentence; what opens can be read to its end, batch by batch, and be appended to.
+ * opens or is refused with a sentence; what opens can be read to its end, batch by batch, and be appended to; what was appended is
+ * read back, also when the log was closed and opened again.
  *
  * Input: one byte of switches, then sections, each a 2-byte length and the bytes of one file, in the order of `names`; the last
  * takes what is left. Switch 1 corrects the CRCs of batches, so that mutations get behind them; switch 2 leaves the marks out.
@@ -73,6 +74,29 @@ static void put_files(struct fs *fs, unsigned switches, struct span input)
     }
 }
 
+/* Whole batches, in order, from the one that was asked for on; when all was scanned, with their checksums. */
+static void check_slice(const struct log_slice *slice, bool is_scanned)
+{
+    uint8_t *bytes = mem_alloc(slice->bytes + 1);
+    size_t read_bytes = 0;
+    CHECK(file_pread(slice->file, bytes, slice->bytes, slice->pos, &read_bytes) == ERR_OK);
+    CHECK(read_bytes == slice->bytes);
+    struct span rest = span_make(bytes, read_bytes);
+    struct batch batch;
+    int64_t next_offset = slice->first_offset;
+    while (rest.bytes > 0) {
+        enum err err = batch_next(&rest, &batch);
+        if (err != ERR_OK) {
+            CHECK(!is_scanned);
+            break;
+        }
+        CHECK(!is_scanned || (batch.header.base_offset >= next_offset && batch_check_crc(&batch) == ERR_OK));
+        next_offset = batch_next_offset(&batch.header);
+    }
+    CHECK(!is_scanned || next_offset == slice->next_offset);
+    mem_free(bytes);
+}
+
 /* A damaged .txnindex is refused, not served, and keeps nobody from the records. When everything was scanned (`is_scanned`: nothing was
  * believed because of the marks), all of them can be read. */
 static void read_all(struct harness *harness, bool is_scanned)
@@ -90,6 +114,9 @@ static void read_all(struct harness *harness, bool is_scanned)
         CHECK(log_read_plan(harness->log, &request, &read) == ERR_OK);
         enum err err = log_read_run(&read);
         int64_t next_offset = read.slice.next_offset;
+        if (err == ERR_OK) {
+            check_slice(&read.slice, is_scanned);
+        }
         log_read_done(&read);
         if (err == ERR_OK) {
             CHECK(next_offset > offset);
@@ -102,6 +129,32 @@ static void read_all(struct harness *harness, bool is_scanned)
             return;
         }
     }
+}
+
+static void read_one(struct harness *harness, int64_t offset)
+{
+    struct log_read_request request = {
+        .offset = offset, .end_offset = offset + 1, .max_bytes = 4096, .wants_one = true};
+    struct log_read read;
+    CHECK(log_read_plan(harness->log, &request, &read) == ERR_OK);
+    CHECK(log_read_run(&read) == ERR_OK && read.slice.bytes > 0);
+    CHECK(read.slice.first_offset == offset && read.slice.next_offset == offset + 1);
+    check_slice(&read.slice, true);
+    log_read_done(&read);
+}
+
+static void go_on(struct harness *harness, int32_t epoch)
+{
+    int64_t offset = partition_log_end_offset(harness->log);
+    CHECK(harness_begin_epoch(harness, epoch) == ERR_OK);
+    CHECK(harness_append_plain(harness, epoch, 1, 1) == ERR_OK);
+    harness_pump(harness);
+    read_one(harness, offset);
+    CHECK(harness_close_log(harness) == ERR_OK);
+    CHECK(harness_open(harness) == ERR_OK);
+    CHECK(partition_log_end_offset(harness->log) == offset + 1);
+    CHECK(partition_log_last_epoch(harness->log) == epoch);
+    read_one(harness, offset);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
@@ -121,9 +174,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         read_all(&harness, (data[0] & SWITCH_NO_MARKS) != 0);
         int32_t epoch = partition_log_last_epoch(harness.log);
         if (epoch < INT32_MAX && partition_log_end_offset(harness.log) < BATCH_BASE_OFFSET_MAX - 10) {
-            CHECK(harness_begin_epoch(&harness, epoch + 1) == ERR_OK);
-            CHECK(harness_append_plain(&harness, epoch + 1, 1, 1) == ERR_OK);
-            harness_pump(&harness);
+            go_on(&harness, epoch + 1);
         }
     } else {
         CHECK(harness.problem.text[0] != '\0');

@@ -10,7 +10,6 @@
 
 #define ID_WORD_PREFIX "moldau-fuzz-id-"         /* and a letter: the size of an id */
 #define CLUSTER_ID_WORD "moldau-fuzz-cluster-id" /* the size of a cluster id */
-#define SESSION_ID_WORD 0x5e551d01
 #define BATCH_BYTES_MOST (64u << 10)
 #define BATCH_RECORDS_MAX 5u
 /* 2026-01-01, when the worlds of the simulator begin. */
@@ -74,7 +73,7 @@ static const struct number_row number_rows[] = {
     {"minbytes", 4, {0, 1, 1, 10000}},
     {"maxbytes", 4, {1 << 20, INT32_MAX, 100, 0}},
     {"isolation", 2, {0, 1}},
-    {"sessionid", 4, {SESSION_ID_WORD, SESSION_ID_WORD, 0, 1}},
+    {"sessionid", 4, {WORDS_FETCH_SESSION, WORDS_FETCH_SESSION, 0, 1}},
     {"sessionepoch", 5, {-1, 0, 1, 2, 3}},
     {"epoch", 5, {-1, 0, 0, 1, 2}},
     {"startoffset", 2, {-1, 0}},
@@ -94,7 +93,7 @@ static const struct number_row number_rows[] = {
 
 /* ---- place holders ---- */
 
-static struct uuid id_word(enum words_id id)
+struct uuid request_words_id(enum words_id id)
 {
     struct uuid uuid;
     memcpy(uuid.bytes, ID_WORD_PREFIX, UUID_BYTES - 1);
@@ -113,14 +112,14 @@ static void replace(uint8_t *frame, size_t bytes, struct span word, const void *
 void request_words_resolve(const struct words_known *known, uint8_t *frame, size_t bytes)
 {
     for (int id = 0; id < WORDS_ID_COUNT; id++) {
-        struct uuid word = id_word((enum words_id)id);
+        struct uuid word = request_words_id((enum words_id)id);
         if (!uuid_is_zero(known->ids[id])) {
             replace(frame, bytes, span_make(word.bytes, UUID_BYTES), known->ids[id].bytes);
         }
     }
     uint8_t session_word[4];
     uint8_t session_id[4];
-    be32_put(session_word, SESSION_ID_WORD);
+    be32_put(session_word, WORDS_FETCH_SESSION);
     be32_put(session_id, (uint32_t)known->fetch_session_id);
     replace(frame, bytes, span_make(session_word, sizeof(session_word)), session_id);
     CHECK(strlen(known->cluster_id) == strlen(CLUSTER_ID_WORD));
@@ -182,9 +181,9 @@ static struct uuid draw_id(struct prop *prop, const struct codec_field *field)
         return (struct uuid){0};
     }
     if (is_named(field->name, "directory")) {
-        return id_word(prop_chance(prop, 1, 2) ? WORDS_ID_METADATA_DIRECTORY : WORDS_ID_LOG_DIRECTORY);
+        return request_words_id(prop_chance(prop, 1, 2) ? WORDS_ID_METADATA_DIRECTORY : WORDS_ID_LOG_DIRECTORY);
     }
-    return id_word((enum words_id)prop_below(prop, WORDS_ID_TOPIC_NEW + 1));
+    return request_words_id((enum words_id)prop_below(prop, WORDS_ID_TOPIC_NEW + 1));
 }
 
 struct span request_words_batch(struct prop *prop, struct arena *arena)

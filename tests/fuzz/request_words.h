@@ -18,6 +18,8 @@
 #define WORDS_TOPIC_CACHED "orders"
 #define WORDS_TOPIC_NEW "made"
 #define WORDS_TOPIC_CONTROL "control"
+/* Place holder of the fetch session that the broker has given last. */
+#define WORDS_FETCH_SESSION 0x5e551d01
 
 enum words_id {
     WORDS_ID_TOPIC,
@@ -35,6 +37,8 @@ struct words_known {
     int32_t fetch_session_id;
 };
 
+/* The place holder. */
+struct uuid request_words_id(enum words_id id);
 /* In a copy of the frame. */
 void request_words_resolve(const struct words_known *known, uint8_t *frame, size_t bytes);
 
