@@ -19,6 +19,7 @@ struct opening {
     char **
         names; /* of the directory, sorted: so segments are in the order of their first index; an entry that is gone is "" */
     size_t name_count;
+    const char *snapshot_name; /* one of names; NULL: there is none */
     size_t entry_capacity;
     bool is_installed; /* the snapshot came from a leader: a log that begins at or below it is void */
 };
@@ -73,24 +74,34 @@ static enum err list_directory(struct opening *opening)
     return ERR_OK;
 }
 
-/* The newest snapshot counts; an older one is left over from a crash before its removal. */
+static bool is_snapshot(const char *name)
+{
+    return has_prefix(name, NAME_SNAPSHOT) && !has_suffix(name, NAME_TMP);
+}
+
+/* They are left over from a crash before their removal. */
+static enum err remove_older_snapshots(struct opening *opening)
+{
+    for (size_t i = 0; i < opening->name_count; i++) {
+        if (!is_snapshot(opening->names[i]) || opening->names[i] == opening->snapshot_name) {
+            continue;
+        }
+        char *path = quorum_path(opening->log, opening->names[i]);
+        enum err err = fs_unlink(opening->log->fs, path);
+        mem_free(path);
+        if (err != ERR_OK) {
+            return fail(opening, err, err_text(err));
+        }
+    }
+    return ERR_OK;
+}
+
+/* The newest one counts. Older ones stay until all is known to be whole: who refuses has changed nothing. */
 static enum err load_snapshot(struct opening *opening)
 {
     const char *newest = NULL;
     for (size_t i = 0; i < opening->name_count; i++) {
-        const char *name = opening->names[i];
-        if (!has_prefix(name, NAME_SNAPSHOT) || has_suffix(name, NAME_TMP)) {
-            continue;
-        }
-        if (newest != NULL) {
-            char *path = quorum_path(opening->log, newest);
-            enum err err = fs_unlink(opening->log->fs, path);
-            mem_free(path);
-            if (err != ERR_OK) {
-                return fail(opening, err, err_text(err));
-            }
-        }
-        newest = name;
+        newest = is_snapshot(opening->names[i]) ? opening->names[i] : newest;
     }
     if (newest == NULL) {
         return ERR_OK;
@@ -99,6 +110,7 @@ static enum err load_snapshot(struct opening *opening)
         quorum_read_snapshot(opening->log->fs, opening->log->directory, newest, &opening->loaded->snapshot_file,
                              &opening->loaded->snapshot, &opening->is_installed, opening->problem);
     opening->log->snapshot_index = err == ERR_OK ? opening->loaded->snapshot.index : 0;
+    opening->snapshot_name = newest;
     return err;
 }
 
@@ -381,6 +393,9 @@ static enum err load_all(struct opening *opening)
     }
     if (err == ERR_OK) {
         err = check_joint(opening);
+    }
+    if (err == ERR_OK) {
+        err = remove_older_snapshots(opening);
     }
     /* The last run may also have died between making or renaming a file and the directory's sync: names that are built on from now on
      * must not go in a power loss later. */
