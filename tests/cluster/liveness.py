@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the promises of liveness (correctness.md 2: L1 to L5, L7) on real processes: three brokers with three controllers apart, and three nodes that are both.
 
-    tests/cluster/liveness.py --runs 10                          # prints the table; about nine minutes
+    tests/cluster/liveness.py --runs 10                          # prints the table; about a quarter of an hour
     tests/cluster/liveness.py --scenes freeze,restart --layouts apart --runs 3
     tests/cluster/liveness.py --runs 10 --write                  # and puts it into docs/testing.md
     tests/cluster/liveness.py --set controller.quorum.election.timeout.ms=3000 --scenes kill-controller   # a promise that is not met

@@ -41,6 +41,7 @@ RETENTION_MS = 7 * 24 * 3600 * 1000
 GONE_SECONDS = 5  # without a quorum: longer than a session
 # What is waited for after a fault: links are closed, threads end. Memory that the allocator keeps for the next time does not go.
 RESTS, REST_SECONDS, REST_PERCENT = ("descriptors", "threads"), 10, 10
+WITNESS_SECONDS = 0.02
 WATCH_SECONDS = 0.03  # what is seen is this late at most: the watch asks each 10 ms
 # A client that waits for a minute for an answer of a node that stands still would measure itself.
 IMPATIENT = {"socket.timeout.ms": 1000}
@@ -105,7 +106,7 @@ class Reader:
 
 
 class Witness:
-    """Writes 1 KiB and waits until it is on the disk, again and again: how long the machine alone made anybody wait."""
+    """Wakes up, writes 1 KiB and waits until it is on the disk, again and again: how long the machine alone made anybody wait."""
 
     def __init__(self, folder):
         self.path, self._longest, self._is_ending = folder / "witness", 0.0, threading.Event()
@@ -113,11 +114,12 @@ class Witness:
 
     def _run(self):
         with open(self.path, "wb", buffering=0) as file:
-            while not self._is_ending.wait(0.02):
-                begun = time.monotonic()
+            due = time.monotonic() + WITNESS_SECONDS
+            while not self._is_ending.wait(max(0, due - time.monotonic())):
                 file.write(b"x" * 1024)
                 os.fdatasync(file.fileno())
-                self._longest = max(self._longest, time.monotonic() - begun)
+                now = time.monotonic()
+                self._longest, due = max(self._longest, now - due), now + WITNESS_SECONDS
                 if file.tell() > 1 << 20:
                     file.seek(0)
 

@@ -56,7 +56,7 @@ ROWS = (
     Row("L7", "slope", "", BOTH, "private memory of the process that grew most, for each fault that it lived through", 32.0, "KiB", 0),
     Row("L7", "descriptors", "", BOTH, "open descriptors of all nodes, more than before", 10.0, "%"),
     Row("L7", "threads", "", BOTH, "threads of all nodes, more than before", 10.0, "%"),
-    Row("-", "witness", "", BOTH, "the machine meanwhile: longest write + fdatasync of 1 KiB by a process beside the nodes", None),
+    Row("-", "witness", "", BOTH, "the machine meanwhile: what wakes up each 20 ms and syncs 1 KiB beside the nodes was late by", None),
 )
 KEYS = frozenset(row.key for row in ROWS)
 
