@@ -12,7 +12,6 @@ then is told apart, and what counts comes on top: after each fault, and as a slo
 """
 import os
 import re
-import statistics
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +52,10 @@ def measure(cluster):
 
 
 def slope_of(values):
-    """A step, in the last rounds: half of the rounds grew by more. A single large step (a thread's first large work) is none."""
-    last = values[-SLOPE_FAULTS - 1:]
-    return statistics.median((later - sooner) / ROUND for sooner, later in zip(last, last[ROUND:]))
+    """A step, in the last half: three quarters of the rounds grew by more. One or two large steps (a thread's first large work) are none."""
+    last = values[-max(SLOPE_FAULTS, len(values) // 2) - 1:]
+    rounds = sorted((later - sooner) / ROUND for sooner, later in zip(last, last[ROUND:]))
+    return rounds[len(rounds) // 4]
 
 
 def percent_more(now, was):

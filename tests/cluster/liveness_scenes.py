@@ -35,7 +35,7 @@ from waiting import wait_until
 
 TOPIC, PARTITIONS, RATE = "loaded", 6, 600
 WARM_RATE, WARM_BYTES = 4000, 6 << 20
-REHEARSALS = 2
+REHEARSALS = 3
 PATIENCE = 90  # seconds until it is said that something does not come at all
 RETENTION_MS = 7 * 24 * 3600 * 1000
 GONE_SECONDS = 5  # without a quorum: longer than a session

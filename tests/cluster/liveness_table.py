@@ -53,7 +53,7 @@ ROWS = (
     Row("L7", "memory", "", BOTH, "after a fault: resident memory of the node that grew most, more than warm", 10.0, "%"),
     Row("L7", "memory_private", "", BOTH, "private memory of the node that grew most", None, "MiB"),
     Row("L7", "memory_mapped", "", BOTH, "pages of its program, the same", None, "MiB"),
-    Row("L7", "slope", "", BOTH, "private memory of the process that grew most, for each fault that it lived through", 32.0, "KiB", 0),
+    Row("L7", "slope", "", BOTH, "private memory of the process that grew most, for each fault that it lived through", 48.0, "KiB", 0),
     Row("L7", "descriptors", "", BOTH, "open descriptors of all nodes, more than before", 10.0, "%"),
     Row("L7", "threads", "", BOTH, "threads of all nodes, more than before", 10.0, "%"),
     Row("-", "witness", "", BOTH, "the machine meanwhile: what wakes up each 20 ms and syncs 1 KiB beside the nodes was late by", None),
