@@ -9,6 +9,8 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 
 CHAOS_RESULT = "chaos-result "  # tests/chaos/combinations.py
+FUZZ_EXECUTIONS = re.compile(r"^stat::number_of_executed_units:\s*(\d+)", re.MULTILINE)
+FUZZ_EXECUTIONS_MIN = 100  # the slowest target has some 175 a second
 TAP_LINE = re.compile(r"^(ok|not ok)\b\s*\d*\s*-?\s*([^#]*)(#\s*skip\b.*)?", re.IGNORECASE)
 
 
@@ -107,6 +109,17 @@ def from_chaos(text, status):
     if status != expected:
         counts.failures.append(("tests/chaos/run", f"exit status {status} after {counts.passed} passed, {len(counts.skips)} skipped, {len(counts.failures)} failed"))
     return counts
+
+
+def from_fuzzer(name, status, text):
+    """One case: the target ended well, and it has executed something (a corpus that moved away, or a start-up that hangs, ends well, too)."""
+    executions = FUZZ_EXECUTIONS.search(text)
+    count = int(executions.group(1)) if executions else 0
+    if status != 0:
+        return Counts.one_failure(name, f"exit status {status}")
+    if count < FUZZ_EXECUTIONS_MIN:
+        return Counts.one_failure(name, f"executed {count} inputs; it must be {FUZZ_EXECUTIONS_MIN} at least")
+    return Counts(passed=1)
 
 
 def read_allowed_skips(path):

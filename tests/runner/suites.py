@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Callable
 
 import shell
-from counts import Counts, from_chaos, from_junit, from_meson_log, from_unittest
+from counts import Counts, from_chaos, from_fuzzer, from_junit, from_meson_log, from_unittest
 
 ROOT = Path(__file__).resolve().parents[2]
 FUZZ_SECONDS = 25  # of each target: fourteen, two at a time, in the suite's budget
@@ -104,7 +104,8 @@ def fuzz(context):
         return failure
     folder = ROOT / "build-fuzz"
     targets = sorted(path for path in folder.rglob("fuzz_*") if path.is_file() and os.access(path, os.X_OK) and not path.suffix)
-    waiting, counts = list(targets), Counts()
+    counts = Counts(failures=[(target.name, f"has no corpus in {corpus_of(target)}") for target in targets if not corpus_of(target).is_dir()])
+    waiting = [target for target in targets if corpus_of(target).is_dir()]
     seconds = int(os.environ.get("FUZZ_SECONDS", FUZZ_SECONDS_FULL if context.full else FUZZ_SECONDS))
     if context.deadline is not None and targets:
         # Many targets share what is left of the run rather than overrun it.
@@ -118,12 +119,15 @@ def fuzz(context):
                 status = shell.finish(process, time.monotonic() + seconds + 60)
             except shell.Deadline:
                 status = "none: it did not end by itself"
-            if status == 0:
-                counts.passed += 1
-            else:
-                log = context.log(f"fuzz-{target.name}")
-                counts.failures.append((target.name, f"exit status {status}\n{shell.tail(log, 60)}"))
+            log = context.log(f"fuzz-{target.name}")
+            one = from_fuzzer(target.name, status, log.read_text(errors="replace"))
+            one.failures = [(name, f"{why}\n{shell.tail(log, 60)}") for name, why in one.failures]
+            counts.add(one)
     return counts
+
+
+def corpus_of(target):
+    return ROOT / "tests/fuzz/corpus" / target.name.removeprefix("fuzz_")
 
 
 def start_fuzzer(context, target, seconds):
@@ -132,10 +136,7 @@ def start_fuzzer(context, target, seconds):
     shutil.rmtree(work / "seeds", ignore_errors=True)
     (work / "found").mkdir(parents=True, exist_ok=True)
     (work / "crashes").mkdir(exist_ok=True)
-    seeds = ROOT / "tests/fuzz/corpus" / stem
-    if seeds.is_dir():
-        shutil.copytree(seeds, work / "seeds")
-    (work / "seeds").mkdir(exist_ok=True)
+    shutil.copytree(corpus_of(target), work / "seeds")
     command = [target, f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
                f"-artifact_prefix={work}/crashes/"]
     dictionary = ROOT / "tests/fuzz" / f"{stem}.dict"

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import main
 import shell
-from counts import CHAOS_RESULT, Counts, from_chaos, from_junit, from_meson_log, from_unittest, judge_skips
+from counts import CHAOS_RESULT, Counts, from_chaos, from_fuzzer, from_junit, from_meson_log, from_unittest, judge_skips
 from suites import FUZZ_PARALLEL, FUZZ_SECONDS, ROOT, SUITES, Suite
 
 
@@ -68,6 +68,12 @@ class CountsTest(unittest.TestCase):
 
     def test_chaos_says_its_results_with_the_word_that_is_looked_for(self):
         self.assertIn(f'RESULT = "{CHAOS_RESULT}"', (ROOT / "tests/chaos/combinations.py").read_text())
+
+    def test_a_fuzzer_has_executed_something(self):
+        said = "stat::number_of_executed_units: {}\nstat::average_exec_per_sec:     5\n".format
+        self.assertEqual(from_fuzzer("a", 0, said(100)), Counts(passed=1))
+        for status, text in ((77, said(100)), ("none", said(100)), (0, said(99)), (0, "")):
+            self.assertEqual(len(from_fuzzer("a", status, text).failures), 1)
 
     def test_a_skip_that_is_not_allowed_is_a_failure(self):
         counts = judge_skips("unit", Counts(skips=[("a", "why"), ("b", "why"), ("a", "")]), [("unit:a", "why")])
