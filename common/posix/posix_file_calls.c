@@ -48,7 +48,7 @@ struct posix_file_calls *posix_file_calls_new(unsigned threads)
     calls->slot_count = threads;
     calls->slots_memory = mem_array(threads + 1, sizeof(*calls->slots));
     size_t beyond_bytes = (size_t)((uintptr_t)calls->slots_memory % SLOT_BYTES);
-    calls->slots = (union posix_file_call *)((char *)calls->slots_memory + SLOT_BYTES - beyond_bytes);
+    calls->slots = (void *)((char *)calls->slots_memory + SLOT_BYTES - beyond_bytes);
     calls->paths = mem_array(threads, sizeof(*calls->paths));
     CHECK(pthread_mutex_init(&calls->paths_lock, NULL) == 0);
     return calls;
