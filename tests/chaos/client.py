@@ -50,6 +50,7 @@ class Shared:
         self.values = gen.Values(options["topic"], options["partitions"])
         self.recorder, self.recording, self.stuck = history.Recorder(options["history"]), motion.Recording(options["history"]), {}
         self.stopping, self.ends, self.names, self.lock = threading.Event(), None, {}, threading.Lock()
+        self.marks = {}  # what has come to pass, told from then on: whoever listens may miss a line
         self.acked, self.failed, self.unknown, self.polled, self.problems, self.fatal = {}, {}, {}, 0, [], []
 
     def name(self, kind):
@@ -237,8 +238,9 @@ def ends_of(options):
 
 
 def tell(shared, **more):
+    shared.marks.update(more)
     line = {"acked": shared.acked, "failed": shared.failed, "unknown": shared.unknown, "polled": shared.polled, "problems": shared.problems, "fatal": shared.fatal,
-            "doing": shared.recording.told(), "stuck": shared.stuck, **more}
+            "doing": shared.recording.told(), "stuck": shared.stuck, **shared.marks}
     print(json.dumps(line), flush=True)
 
 

@@ -67,6 +67,23 @@ static bool does_fail(struct faults *faults, enum fault_kind kind, const struct 
     return true;
 }
 
+/* The part of a write that the kernel sends by itself: if it fails, the process hears of fewer bytes, not of an error, and writes the rest again. */
+static bool does_write_fail(struct faults *faults, const struct disk_inode *file, uint64_t pos)
+{
+    if (faults->refused_id == file->id && faults->refused_pos == pos && pos > 0) {
+        faults->refused_id = 0;
+        return true;
+    }
+    if (!does_fail(faults, FAULT_WRITE, file)) {
+        return false;
+    }
+    if (pos % DISK_PAGE_BYTES == 0 && pos > 0 && faults->last_id == file->id && faults->last_end == pos) {
+        faults->refused_id = file->id;
+        faults->refused_pos = pos;
+    }
+    return true;
+}
+
 /* A part of the write reaches the disk, and the machine is as good as dead. */
 static int tear(struct faults *faults, struct disk_inode *file, const void *data, size_t bytes, uint64_t pos)
 {
@@ -94,7 +111,7 @@ int faults_write(struct faults *faults, struct disk_inode *file, const void *dat
         return EIO;
     }
     faults->counts.writes++;
-    if (does_fail(faults, FAULT_WRITE, file)) {
+    if (does_write_fail(faults, file, pos)) {
         faults->counts.failed++;
         return EIO;
     }
@@ -113,6 +130,8 @@ int faults_write(struct faults *faults, struct disk_inode *file, const void *dat
         bytes = (size_t)(end_pos - pos);
     }
     disk_write(faults->disk, file, data, bytes, pos);
+    faults->last_id = file->id;
+    faults->last_end = pos + bytes;
     *ret_bytes = bytes;
     return 0;
 }
@@ -190,6 +209,7 @@ static bool obey(struct faults *faults, const char *line, struct disk_loss *ret_
     if (sscanf(line, "fail %255s %" SCNd64 " %255s", kind, &one, text) == 3) {
         enum fault_kind at = strcmp(kind, "sync") == 0 ? FAULT_SYNC : FAULT_WRITE;
         faults->fail_count[at] = one;
+        faults->refused_id = 0;
         faults->has_sync_failed = false;
         faults->counts.synced_after_failure = 0;
         memcpy(faults->fail_pattern[at], text, sizeof(text));

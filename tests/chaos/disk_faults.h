@@ -5,7 +5,9 @@
  *              sync                       everything is synced
  *              slow SYNC_MS RATE          each sync takes so long, and its changed bytes at RATE bytes per second (0: at once)
  *              hang KINDS                 "write", "sync", "all" (names too) are not answered until "hang none" or a loss
- *              fail KIND COUNT PATTERN    the next COUNT calls (-1: all) of "write" or "sync" on DIRECTORY/NAME like PATTERN end with EIO
+ *              fail KIND COUNT PATTERN    the next COUNT calls (-1: all) of "write" or "sync" on DIRECTORY/NAME like PATTERN end with EIO;
+ *                                         the kernel cuts one write into several where a page was not read: one that goes on at a page
+ *                                         behind the write before fails once more when it is tried again, or nobody would hear of it
  *              space BYTES                files may have so many bytes in all (-1: no limit)
  *              tear PATTERN PERMILLE      of the next write to such a file this part reaches the disk, with the file and its name; it is never answered
  *              told                       nothing but the counts, which every answer has
@@ -37,6 +39,8 @@ struct faults {
     bool is_hung[FAULT_KIND_COUNT];
     int64_t fail_count[FAULT_KIND_COUNT];
     char fail_pattern[FAULT_KIND_COUNT][FAULT_TEXT_BYTES];
+    uint64_t last_id, last_end;          /* of the last write that went well */
+    uint64_t refused_id, refused_pos;    /* of a failed one that went on behind it (0: none) */
     char tear_pattern[FAULT_TEXT_BYTES]; /* empty: none */
     int64_t tear_permille;
     bool has_sync_failed; /* since the last "fail", from where synced_after_failure is counted */

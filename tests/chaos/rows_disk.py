@@ -47,9 +47,10 @@ class DiskRow(NodeRow):
         disk.give(world, world.cluster.nodes.values())
 
     # ---- generators ----
-    def fails(self, node, count, seconds=30):
-        """Until the disk has counted more of that."""
+    def fails(self, node, count, *words, seconds=30):
+        """Until the disk has counted more of that than before it was told these words."""
         before = node.disk.count(count)
+        node.disk.tell(*words)
         if not node.is_broker:
             self.change_metadata()
         yield Until(lambda: node.disk.count(count) > before or not node.is_running, seconds, f"node {node.id}'s disk to count {count}")
@@ -128,8 +129,7 @@ class SyncFailsOnce(DiskRow):
         # A slow disk first: then there is more than a page that the sync is about, and what comes later does not write the same page again.
         node.disk.tell("slow", 300, 0)
         yield 1.0
-        node.disk.tell("fail", "sync", 1, "*")
-        yield from self.fails(node, "failed_syncs")
+        yield from self.fails(node, "failed_syncs", "fail", "sync", 1, "*")
         yield from self.ends(node)
         after = node.disk.tell("slow", 0, 0)
         self.saw(f"node {node.id} ended after a failed sync; {after['synced_after_failure']} went well before it was gone")
@@ -149,8 +149,7 @@ class WriteFails(DiskRow):
     def steps(self):
         node = yield from self.take(self.some_node)
         is_once = self.random.random() < 0.5
-        node.disk.tell("fail", "write", 1 if is_once else -1, "*")
-        yield from self.fails(node, "failed")
+        yield from self.fails(node, "failed", "fail", "write", 1 if is_once else -1, "*")
         yield from self.ends(node)
         self.saw(f"node {node.id} ended after {node.disk.count('failed')} failed writes")
         yield from self.leaves(node)
@@ -246,8 +245,7 @@ class DiskFull(DiskRow):
     def steps(self):
         node = yield from self.take(self.some_node)
         # A controller writes little.
-        node.disk.tell("space", node.disk.count("used") + self.random.randint(0, 20000 if node.is_broker else 100))
-        yield from self.fails(node, "full")
+        yield from self.fails(node, "full", "space", node.disk.count("used") + self.random.randint(0, 20000 if node.is_broker else 100))
         yield Until(lambda: node.process.poll() is not None or not node.is_broker or self.world.is_led_by_others(node), 60, f"node {node.id} to resign", if_alone=30)
         # One directory is all that it has: it may end, or refuse writes until there is room.
         yield self.random.uniform(0, 2)
@@ -278,12 +276,12 @@ class HungDisk(DiskRow):
         node = self.random.choice(able)
         what, acked, moment = self.random.choice(("all", "sync")), world.clients.acked("idempotent"), time.monotonic()
         stalls = self.stalls(node)
-        node.disk.tell("hang", what)
         try:
             if node.is_broker:
-                yield from self.fails(node, "hung")
+                yield from self.fails(node, "hung", "hang", what)
                 yield Until(lambda: world.is_led_by_others(node), HANG_SECONDS, f"other leaders than broker {node.id}, whose disk hangs ({what})")
             else:
+                node.disk.tell("hang", what)
                 name = f"made-{self.random.randrange(1 << 30)}"
                 yield Until(lambda: topics.try_create(world.cluster.bootstrap, name, 1, 3, seconds=2) is None, HANG_SECONDS, "a topic to be made")
                 assert node.disk.count("hung") > 0, "the controller asked nothing of its disk"

@@ -11,6 +11,7 @@ from cluster import program
 from nemesis import TAKE_SECONDS, Row, Until
 from world import SESSION_SECONDS
 
+OUTCOME_UNKNOWN = ("connection reset by the peer", "end of the data", "the deadline has passed")  # a command's words
 ELECTION_SECONDS = 10  # an upper bound for every election here; correctness.md 2 has the targets, tests/cluster measures them
 
 
@@ -172,10 +173,19 @@ class WipedController(Row):
         servers = yield Until(world.bootstrap, TAKE_SECONDS, "a broker that is under no fault")
         environment = {**os.environ, "MOLDAU_BOOTSTRAP_SERVER": servers}
         for command in dict.fromkeys(re.findall(r"moldau (cluster [a-z-]*-controller [^\"'`;\n]*)", printed)):
-            done = subprocess.run([str(program()), *shlex.split(command)], capture_output=True, text=True, timeout=60, env=environment, check=False)
-            assert done.returncode == 0, f"{command}: {done.stderr}"
+            yield Until(lambda: self.does(command, environment, wiped.id), 60, f"{command} to be done")  # noqa: B023
         yield Until(lambda: self.is_voter(wiped.id), 30, f"controller {wiped.id} to be a voter that has caught up")
         self.saw("the command that it printed made it a voter again")
+
+    def does(self, command, environment, node_id):
+        """Whether the command was carried out. A broker that loses the active controller meanwhile knows no outcome and ends the connection: whoever runs the
+        command runs it again."""
+        done = subprocess.run([str(program()), *shlex.split(command)], capture_output=True, text=True, timeout=60, env=environment, check=False)
+        if done.returncode == 0 or self.is_voter(node_id):
+            return True
+        assert any(text in done.stderr for text in OUTCOME_UNKNOWN), f"{command}: {done.stderr}"
+        self.saw(f"to be run again: {done.stderr.strip()[:200]}")
+        return False
 
     def is_voter(self, node_id):
         quorum = self.world.quorum()

@@ -144,6 +144,14 @@ class Disks(unittest.TestCase):
             (root / "folder/x.index").write_bytes(b"1")
             assert fails(lambda: (root / "folder/x.log").write_bytes(b"1"), errno.EIO)
             (root / "folder/x.log").write_bytes(b"1")
+            # What the kernel sends as the second part of one write: its failure is heard of when the rest is tried again.
+            (root / "folder/y.log").write_bytes(b"1" * 4096)
+            with open(root / "folder/y.log", "r+b", buffering=0) as file:
+                one.tell("fail", "write", 1, "*/y.log")
+                for expected in (True, True, False):
+                    assert fails(lambda: os.pwrite(file.fileno(), b"2" * 100, 4096), errno.EIO) == expected
+                os.pwrite(file.fileno(), b"1" * 8092, 4196); before = one.count("writes")
+                assert os.pwrite(file.fileno(), b"3" * 8192, 12288 + 100) == 8192 and one.count("writes") - before > 1
             one.tell("space", one.count("used") + 10)
             fd = os.open(root / "folder/x.log", os.O_WRONLY | os.O_APPEND)
             assert os.write(fd, b"2" * 20) == 10

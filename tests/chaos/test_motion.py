@@ -1,4 +1,6 @@
 """Clients that do not come back: what is told of them, when that is of no weight, and when it fails the run."""
+import contextlib
+import io
 import json
 import shutil
 import subprocess
@@ -106,6 +108,17 @@ class Reading(unittest.TestCase):
         self.assertEqual((len(shared.problems), shared.stuck), (1, {}))
         self.assertIn("reader-1 is at {'t/0': 3}", shared.problems[0])
 
+    def test_what_has_come_to_pass_is_told_from_then_on(self):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            client.tell(self.shared)
+            client.tell(self.shared, stopped=True)
+            client.tell(self.shared)
+            client.tell(self.shared, finished=None)
+        told = [json.loads(line) for line in output.getvalue().splitlines()]
+        self.assertEqual(["stopped" in line for line in told], [False, True, True, True])
+        self.assertIn("finished", told[-1])
+
     def test_readers_that_all_stand_still_fail_the_run(self):
         shared = self.read(dict(end=3, moves=False, closes=False), dict(end=3, moves=False, closes=False), dict())
         self.assertEqual(len(shared.stuck), 2)
@@ -120,7 +133,7 @@ TELLS = """
 import sys; sys.path[:0] = %r
 import threading, types
 import client, motion, test_motion
-shared = types.SimpleNamespace(recording=motion.Recording(sys.argv[1]), acked={}, failed={}, unknown={}, polled=0, problems=[], fatal=[], stuck={})
+shared = types.SimpleNamespace(recording=motion.Recording(sys.argv[1]), acked={}, failed={}, unknown={}, polled=0, problems=[], fatal=[], stuck={}, marks={})
 shared.recording.listen()
 def make(client):
     client.words.logger.info("its last words")

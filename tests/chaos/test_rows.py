@@ -10,6 +10,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "cluster")]
 
 import nemesis
+import rows_disk
 import rows_network
 import rows_nodes
 import world as worlds
@@ -104,6 +105,17 @@ class Networks(unittest.TestCase):
                     self.run_row(row, Quietly([node(101, False)], questions=1 << 30), first, kind)
 
 
+class Disks(unittest.TestCase):
+    def test_a_fault_that_was_met_at_once_is_seen(self):
+        """The call that fails may come before the next question."""
+        one = node(1, True)
+        counts = {"failed": 4}
+        one.disk = types.SimpleNamespace(count=lambda name: counts[name], tell=lambda *_words: counts.update(failed=5))
+        row = rows_disk.DiskRow(Quietly([one]))
+        until, = row.fails(one, "failed", "fail", "write", 1, "*")
+        self.assertTrue(until.condition())
+
+
 class Wiped(unittest.TestCase):
     def test_the_command_goes_to_a_broker_that_is_under_no_fault(self):
         nodes = [node(1, True, "10.99.0.1"), node(2, True, "10.99.0.2"), node(3, True, "10.99.0.3")]
@@ -116,13 +128,21 @@ class Wiped(unittest.TestCase):
         world.busy.add(3)
         self.assertEqual(world.bootstrap(), "")
 
-    def asked(self, world):
+    def test_a_command_whose_outcome_is_unknown_is_run_again_and_one_that_is_refused_is_not(self):
+        reset = types.SimpleNamespace(returncode=1, stderr="moldau cluster add-controller: 10.99.0.3:93: connection reset by the peer; check")
+        done, refused = types.SimpleNamespace(returncode=0), types.SimpleNamespace(returncode=1, stderr="it is a voter already")
+        self.assertEqual(len(self.asked(Quietly([node(3, True)]), reset, done, voters=({}, {101: (5,)}))), 2)
+        self.assertEqual(len(self.asked(Quietly([node(3, True)]), reset, voters=({101: (5,)},))), 1)  # it was carried out
+        with self.assertRaisesRegex(AssertionError, "it is a voter already"):
+            self.asked(Quietly([node(3, True)]), refused, voters=({},))
+
+    def asked(self, world, *answers, voters=({101: (5,)},)):
         """Where the row's commands went."""
-        asked = []
+        asked, answers, voters = [], list(answers or (types.SimpleNamespace(returncode=0),)), list(voters)
 
         def ran(_command, env, **_more):
             asked.append(env["MOLDAU_BOOTSTRAP_SERVER"])
-            return types.SimpleNamespace(returncode=0)
+            return answers.pop(0)
         controllers = [node(number, False) for number in (101, 102)]
         log = types.SimpleNamespace(rename=lambda _to: None)
         for one in controllers:
@@ -131,8 +151,7 @@ class Wiped(unittest.TestCase):
         world.cluster.controllers, world.cluster.kill_at_once = controllers, lambda _ids: None
         world.cluster.nodes.update({one.id: one for one in controllers})
         world.random, world.active_controller = Choosing(0, controllers[0]), lambda: 102
-        quorum = types.SimpleNamespace(voters={101: (5,)}, high_watermark=5)
-        world.quorum = lambda: quorum
+        world.quorum = lambda: types.SimpleNamespace(voters=voters.pop(0) if len(voters) > 1 else voters[0], high_watermark=5)
         for name, value in (("subprocess", types.SimpleNamespace(run=ran)), ("program", lambda: "moldau")):
             self.addCleanup(setattr, rows_nodes, name, getattr(rows_nodes, name))
             setattr(rows_nodes, name, value)
