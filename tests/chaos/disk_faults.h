@@ -4,14 +4,14 @@
  *              lose                       the power goes: all that was not synced is gone, calls that hang or wait end with EIO
  *              sync                       everything is synced
  *              slow SYNC_MS RATE          each sync takes so long, and its changed bytes at RATE bytes per second (0: at once)
- *              hang KINDS                 "write", "sync", "all" (names too) are not answered until "hang none" or a loss
+ *              hang KINDS                 "write", "sync", "all" (names and reads too) are not answered until "hang none" or a loss
  *              fail KIND COUNT PATTERN    the next COUNT calls (-1: all) of "write" or "sync" on DIRECTORY/NAME like PATTERN end with EIO;
  *                                         the kernel cuts one write into several where a page was not read: one that goes on at a page
  *                                         behind the write before fails once more when it is tried again, or nobody would hear of it
  *              space BYTES                files may have so many bytes in all (-1: no limit)
  *              tear PATTERN PERMILLE      of the next write to such a file this part reaches the disk, with the file and its name; it is never answered
  *              told                       nothing but the counts, which every answer has
- * Errors:    an error for a write comes before anything is written; ENOSPC after what fits. A sync takes over what was there when it began.
+ * Errors:    an error for a write comes before anything is written; ENOSPC after what fits. A sync takes over what was there when it began; a slow one before or after it has waited, in turn.
  * Threads:   any; faults_lock is held around the layers as well.
  * Source:    testing.md 9 and 10 (rows 18 to 24).
  */
@@ -24,7 +24,7 @@
 
 #define FAULT_TEXT_BYTES 256u
 
-enum fault_kind { FAULT_WRITE, FAULT_SYNC, FAULT_NAMES, FAULT_KIND_COUNT };
+enum fault_kind { FAULT_WRITE, FAULT_SYNC, FAULT_NAMES, FAULT_READ, FAULT_KIND_COUNT };
 
 struct fault_counts {
     uint64_t writes, syncs, failed, failed_syncs, full, hung, torn, waiting, synced_after_failure, slow_ms;
@@ -54,6 +54,7 @@ int faults_write(struct faults *faults, struct disk_inode *file, const void *dat
                  size_t *ret_bytes);
 int faults_sync(struct faults *faults, struct disk_inode *inode); /* NULL: everything */
 int faults_names(struct faults *faults);                          /* before names change */
+int faults_read(struct faults *faults);                           /* before something is read */
 
 /* Reads commands until there are no more. */
 void faults_obey(struct faults *faults);

@@ -241,6 +241,7 @@ static void on_read(fuse_req_t request, fuse_ino_t id, size_t bytes, off_t pos, 
     char *copy = malloc(bytes > 0 ? bytes : 1);
     size_t count = 0;
     lock();
+    int error = faults_read(&faults);
     const struct disk_inode *inode = inode_of(id);
     if (inode != NULL && copy != NULL && (uint64_t)pos < inode->live.count) {
         uint64_t left_bytes = inode->live.count - (uint64_t)pos;
@@ -248,7 +249,7 @@ static void on_read(fuse_req_t request, fuse_ino_t id, size_t bytes, off_t pos, 
         memcpy(copy, inode->live.data + pos, count);
     }
     unlock();
-    (void)fuse_reply_buf(request, copy, count);
+    (void)(error == 0 ? fuse_reply_buf(request, copy, count) : fuse_reply_err(request, error));
     free(copy);
 }
 

@@ -174,6 +174,35 @@ class Disks(unittest.TestCase):
             assert not thread.is_alive() and (root / "file").read_bytes() == b"22"
         """)
 
+    def test_power_goes_within_a_slow_sync(self):
+        """When the bytes were safe is not known: before the waiting at one sync, behind it at the next."""
+        self.run_on_disk("""
+            kept = []
+            for number in range(2):
+                (root / f"file{number}").touch(); one.tell("sync")
+                file = open(root / f"file{number}", "wb", buffering=0)
+                file.write(b"1" * 100)
+                one.tell("slow", 30000, 0); slow = one.count("slow_ms")
+                failed = []
+                thread = threading.Thread(target=lambda: failed.append(fails(lambda: os.fsync(file.fileno()), errno.EIO))); thread.start()
+                wait_until(lambda: one.count("slow_ms") > slow, 5, "the sync to be waited for")
+                one.tell("lose"); thread.join(5)
+                assert failed == [True]
+                one.tell("slow", 0, 0); file.close()
+                kept.append((root / f"file{number}").read_bytes())
+            assert sorted(kept) == [b"", b"1" * 100], kept
+        """)
+
+    def test_reads_hang_with_all_else(self):
+        self.run_on_disk("""
+            (root / "file").write_bytes(b"1" * 4096); one.tell("sync")
+            one.tell("hang", "all")
+            thread = threading.Thread(target=(root / "file").read_bytes); thread.start()
+            wait_until(lambda: one.count("waiting") == 1, 5, "the read to hang")
+            one.tell("hang", "none"); thread.join(5)
+            assert not thread.is_alive()
+        """)
+
     def test_torn(self):
         self.run_on_disk("""
             (root / "file").write_bytes(b"1" * 100); one.tell("sync")

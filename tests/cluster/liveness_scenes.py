@@ -109,10 +109,16 @@ class Witness:
     """Wakes up, writes 1 KiB and waits until it is on the disk, again and again: how long the machine alone made anybody wait."""
 
     def __init__(self, folder):
-        self.path, self._longest, self._is_ending = folder / "witness", 0.0, threading.Event()
+        self.path, self._longest, self._is_ending, self.problem = folder / "witness", 0.0, threading.Event(), None
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self):
+        try:
+            self._work()
+        except BaseException as error:  # the scene's thread reports it: a witness that has gone excuses nothing
+            self.problem = error
+
+    def _work(self):
         with open(self.path, "wb", buffering=0) as file:
             due = time.monotonic() + WITNESS_SECONDS
             while not self._is_ending.wait(max(0, due - time.monotonic())):
@@ -132,9 +138,10 @@ class Witness:
         self.thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         self._is_ending.set()
         self.thread.join(20)
+        assert kind is not None or self.problem is None, self.problem
 
 
 class Stage:

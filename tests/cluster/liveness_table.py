@@ -122,6 +122,17 @@ def missed(figures):
             if verdict(values, by_key[key].target) not in ("", "met")]
 
 
+def hopeless(figures):
+    """Rows whose median is beyond all that a busy machine does: the product's, whatever the machine."""
+    by_key = {row.key: row for row in ROWS}
+    found = []
+    for (key, layout), values in figures.values.items():
+        row, median = by_key[key], statistics.median(values)
+        if row.target is not None and median > row.target * FACTOR:
+            found.append(f"{row.promise} {key} ({layout}): the median is {written(median, row.unit)} {row.unit}, more than {FACTOR:g} times the target of {row.target:g}")
+    return found
+
+
 def write_into(path, text):
     head, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     _, end, tail = rest.partition(END)

@@ -11,7 +11,7 @@ import pytest
 import liveness_leaks
 import liveness_scenes as scenes
 import liveness_table as tables
-from liveness_table import Figures, missed, missing, percentile, table, verdict
+from liveness_table import Figures, hopeless, missed, missing, percentile, table, verdict
 
 
 def test_a_target_is_met_missed_or_far_away():
@@ -103,6 +103,10 @@ def test_every_row_is_of_a_scene_and_can_be_missed(row):
     figures.values[row.key, row.layouts[0]] = [1000.0]
     assert bool(missed(figures)) == (row.target is not None)
     assert sum("NOT MET" in line for line in table(figures).splitlines()) == (row.target is not None)
+    assert len(hopeless(figures)) == (row.target is not None)
+    if row.target is not None:
+        figures.values[row.key, row.layouts[0]] = [row.target, row.target, 1000.0]
+        assert not hopeless(figures), "one run of three"
 
 
 def test_the_table_stands_between_its_marks(tmp_path):
