@@ -175,8 +175,9 @@ class Oracles(unittest.TestCase):
         lines = [{"t": moment, "at": 1, "partitions": {0: (leader, epoch, (1, 2, 3))}} for moment, epoch, leader in first_seen]
         watch = object.__new__(Watch)
         watch.lines = lines
-        monitor.broken, monitor.rules_asked, monitor.elr_seen, monitor.error = [], collections.Counter({1: 1}), 0, None
-        monitor.cluster = types.SimpleNamespace(addresses={1: "127.0.0.1:1"}, brokers=[types.SimpleNamespace(id=1, bootstrap="127.0.0.1:1")])
+        monitor.broken, monitor.elr_seen, monitor.error = [], 0, None
+        monitor.looks, monitor.rules_asked = collections.Counter({1: 1}), collections.Counter({1: 1})
+        monitor.cluster = types.SimpleNamespace(addresses={1: "127.0.0.1:1"}, brokers=[types.SimpleNamespace(id=1, is_running=True, bootstrap="127.0.0.1:1")])
         others = {partition: [(0, 1.0, 1.1, 5)] for partition in range(1, oracles.PARTITIONS)}
         monitor.watch, monitor.samples = watch, collections.defaultdict(list, {0: samples, **others})
         return monitor
@@ -217,9 +218,19 @@ class Oracles(unittest.TestCase):
         with self.assertRaisesRegex(AssertionError, "no high watermark was ever heard of partitions .0.$"):
             self.monitor([], []).check([])
         monitor = self.monitor(good, [])
-        monitor.cluster.addresses[2] = "127.0.0.1:2"
-        with self.assertRaisesRegex(AssertionError, "brokers .2. were never heard"):
+        monitor.cluster.brokers.append(types.SimpleNamespace(id=2))
+        with self.assertRaisesRegex(AssertionError, "too few of the questions.*{2: '0 of 0'}"):
             monitor.check([])
+
+    def test_a_broker_that_hardly_ever_answers_fails_the_run(self):
+        for asked, is_enough in ((5, False), (6, True)):
+            monitor = self.monitor([(0, 1.0, 1.1, 5)], [])
+            monitor.looks[1], monitor.rules_asked[1] = 100, asked
+            if is_enough:
+                self.assertIn("6 times metadata of 100 asked", monitor.check([]))
+                continue
+            with self.assertRaisesRegex(AssertionError, "too few of the questions.*{1: '5 of 100'}"):
+                monitor.check([])
 
     def test_a_monitor_that_ends_before_its_time_fails_the_run(self):
         server = Answering(b"\0\0\0\5abcde")  # shorter than any answer
@@ -240,8 +251,8 @@ class Oracles(unittest.TestCase):
         self.addCleanup(server.end)
         monitor = self.monitor([], [])
         with self.assertRaisesRegex(AssertionError, "a frame of 1 bytes"):
-            monitor._look(types.SimpleNamespace(id=1, bootstrap=server.address))
-        monitor._look(types.SimpleNamespace(id=1, bootstrap="127.0.0.1:1"))  # nobody there: no more than silence
+            monitor._look(types.SimpleNamespace(id=1, is_running=True, bootstrap=server.address))
+        monitor._look(types.SimpleNamespace(id=1, is_running=True, bootstrap="127.0.0.1:1"))  # nobody there: no more than silence
         self.assertEqual(monitor.rules_asked[1], 1)
 
     def test_a_watch_of_the_leaders_that_can_read_no_answer_fails_the_run(self):

@@ -239,7 +239,7 @@ SUITES = (
     Suite("sim", 45, "whole nodes in one process, from a seed", lambda context: meson_tests(context, "ci", ("sim",), "sim")),
     Suite("crash", 40, "every disk that a crash, a power loss or a flipped bit can leave",
           lambda context: meson_tests(context, "ci", ("crash",), "crash")),
-    Suite("cluster_sim", 150, "whole clusters in one process, from seeds: more than 1,000 minutes of them",
+    Suite("cluster_sim", 130, "whole clusters in one process, from seeds: more than 1,000 minutes of them",
           lambda context: meson_tests(context, "ci", ("cluster_sim",), "cluster_sim")),
     Suite("tidy", 60, "layout, layers, the seam, no mutable globals, format, clang-tidy on changed files", tidy),
     Suite("cluster", 400, "real processes, real clients, Kafka's tools", cluster),
@@ -249,5 +249,5 @@ SUITES = (
     Suite("tsan", 210, "the same tests under ThreadSanitizer; a planted race is seen",
           # The simulator has one thread: nothing to race with.
           lambda context: meson_tests(context, "tsan", FUNCTIONAL + ("gate",), "tsan", time_factor=10)),
-    Suite("fuzz", 230, "libFuzzer targets, 25 s each", fuzz),
+    Suite("fuzz", 250, "libFuzzer targets, 25 s each", fuzz),
 )
