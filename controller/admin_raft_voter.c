@@ -144,7 +144,6 @@ static bool decide_addition(struct api_call *call, const struct add_raft_voter_r
         .kind = VOTER_CHANGE_ADD,
         .node_id = request->voter_id,
         .directory_id = request->voter_directory_id,
-        .timeout_us = request->timeout_ms <= 0 ? 0 : (uint64_t)request->timeout_ms * 1000u,
     };
     uuid_format(request->voter_directory_id, text);
     snprintf(call->voter_change.address, sizeof(call->voter_change.address), "%" PRId32 "@%s/%s", request->voter_id,

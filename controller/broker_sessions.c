@@ -112,17 +112,17 @@ static void deadline(struct loop_timer *timer)
     struct broker_sessions *sessions = CONTAINER_OF(timer, struct broker_sessions, deadline_timer);
     struct session *session;
     uint64_t now_us = now(sessions);
-    bool is_late =
-        now_us - sessions->armed_us >= SESSIONS_LATE_US; /* this process stood still, or had too much to do */
+    uint64_t late_us = now_us - sessions->armed_us; /* this process stood still, or had too much to do */
+    uint64_t more_us = late_us < sessions->config.timeout_us / 2 ? late_us : sessions->config.timeout_us / 2;
     DL_FOREACH (sessions->list, session) {
         if (session->is_fenced || session->deadline_us > now_us) {
             continue;
         }
-        if (is_late) {
+        if (late_us >= SESSIONS_LATE_US) {
             log_warn(sessions->config.env->logger, "broker_sessions", "session_prolonged",
-                     "broker_id=%" PRId32 " late_ms=%" PRIu64, session->broker_id,
-                     (now_us - sessions->armed_us) / 1000);
-            session->deadline_us = now_us + sessions->config.timeout_us / 2;
+                     "broker_id=%" PRId32 " late_ms=%" PRIu64 " by_ms=%" PRIu64, session->broker_id, late_us / 1000,
+                     more_us / 1000);
+            session->deadline_us = now_us + more_us;
         } else {
             fence(session, "silence");
         }

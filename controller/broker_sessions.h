@@ -6,7 +6,8 @@
  *              unfenced, last CALL link lost, or none within SESSIONS_GRACE_US of an activation -> probe:
  *                  refused, or another incarnation answers              -> fence at once
  *                  anything else                                        -> probe again, SESSIONS_PROBES_MAX times, while the session runs
- *            Whoever was silent while this very loop stood still (deadline met SESSIONS_LATE_US late) gets half a session more: what it said may wait unread.
+ *            Whoever was silent while this very loop stood still (deadline met SESSIONS_LATE_US late or more) gets as much more, at most half a session: what it
+ *            said may wait unread, and if its link did not survive that, it dials anew. So a controller on a busy machine is late by what it lacked, not by more.
  *            Everybody gets a fresh session when this controller becomes active: never is anybody fenced by another controller's clock.
  * Ownership: the maker's; images are borrowed for the calls.
  * Threads:   the controller's loop.

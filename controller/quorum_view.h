@@ -38,7 +38,6 @@ struct voter_change {
     struct uuid directory_id;
     uint64_t raft_id;                        /* REMOVE: of the member; ADD: 0, it is made of directory_id */
     char address[QUORUM_VIEW_ADDRESS_BYTES]; /* ADD: as it stands in the configuration */
-    uint64_t timeout_us;                     /* ADD: the client's; 0: none */
 };
 
 #endif

@@ -185,7 +185,6 @@ static void test_add(void **unused)
     const struct voter_change *change = &fixture.call.voter_change;
     assert_int_equal(change->kind, VOTER_CHANGE_ADD);
     assert_string_equal(change->address, expected);
-    assert_int_equal(change->timeout_us, 5000000);
     assert_true(uuid_equal(change->directory_id, id_of(54)));
 
     addition.request.cluster_id = span_text("BBBB");
