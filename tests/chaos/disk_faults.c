@@ -25,6 +25,9 @@ void faults_init(struct faults *faults, struct disk *disk)
 static bool wait_while_hung(struct faults *faults, enum fault_kind kind)
 {
     uint64_t losses = faults->losses;
+    if (faults->is_off) {
+        return false;
+    }
     faults->counts.hung += faults->is_hung[kind];
     faults->counts.waiting++;
     while (faults->is_hung[kind] && faults->losses == losses) {
@@ -161,6 +164,7 @@ int faults_sync(struct faults *faults, struct disk_inode *inode)
     /* No disk tells when within a sync the bytes are safe: with each other one a loss of power meanwhile takes them. */
     bool is_late = delay_ms > 0 && faults->counts.syncs % 2 == 0;
     if (is_late && !wait_ms(faults, delay_ms)) {
+        faults->counts.cut_syncs++;
         return EIO;
     }
     if (inode == NULL) {
@@ -202,6 +206,14 @@ static bool obey(struct faults *faults, const char *line, struct disk_loss *ret_
     if (strncmp(line, "lose", 4) == 0) {
         *ret_loss = disk_lose(faults->disk);
         faults->losses++;
+        return true;
+    }
+    if (strncmp(line, "off", 3) == 0 || strncmp(line, "on", 2) == 0) {
+        faults->is_off = line[1] == 'f';
+        if (faults->is_off) {
+            *ret_loss = disk_lose(faults->disk);
+            faults->losses++;
+        }
         return true;
     }
     if (strncmp(line, "sync", 4) == 0) {
@@ -251,11 +263,11 @@ void faults_obey(struct faults *faults)
                      ", \"lost_names\": %" PRIu64 ", \"writes\": %" PRIu64 ", \"syncs\": %" PRIu64
                      ", \"failed\": %" PRIu64 ", \"failed_syncs\": %" PRIu64 ", \"full\": %" PRIu64
                      ", \"hung\": %" PRIu64 ", \"torn\": %" PRIu64 ", \"waiting\": %" PRIu64
-                     ", \"synced_after_failure\": %" PRIu64 ", \"slow_ms\": %" PRIu64 ", \"used\": %" PRIu64
-                     ", \"dirty\": %" PRIu64 "}\n",
+                     ", \"synced_after_failure\": %" PRIu64 ", \"slow_ms\": %" PRIu64 ", \"cut_syncs\": %" PRIu64
+                     ", \"used\": %" PRIu64 ", \"dirty\": %" PRIu64 "}\n",
                      is_known ? "true" : "false", loss.files, loss.bytes, loss.names, counts->writes, counts->syncs,
                      counts->failed, counts->failed_syncs, counts->full, counts->hung, counts->torn, counts->waiting,
-                     counts->synced_after_failure, counts->slow_ms, faults->disk->used_bytes,
+                     counts->synced_after_failure, counts->slow_ms, counts->cut_syncs, faults->disk->used_bytes,
                      disk_all_dirty_bytes(faults->disk));
         (void)pthread_mutex_unlock(&faults->lock);
         (void)fflush(stdout);

@@ -2,6 +2,7 @@
  *
  * Shape:     one word of command and its values on a line of the standard input, one line of JSON as the answer:
  *              lose                       the power goes: all that was not synced is gone, calls that hang or wait end with EIO
+ *              off, on                    the same, and until "on" every call that reads, writes, syncs or changes names ends with EIO
  *              sync                       everything is synced
  *              slow SYNC_MS RATE          each sync takes so long, and its changed bytes at RATE bytes per second (0: at once)
  *              hang KINDS                 "write", "sync", "all" (names and reads too) are not answered until "hang none" or a loss
@@ -27,7 +28,7 @@
 enum fault_kind { FAULT_WRITE, FAULT_SYNC, FAULT_NAMES, FAULT_READ, FAULT_KIND_COUNT };
 
 struct fault_counts {
-    uint64_t writes, syncs, failed, failed_syncs, full, hung, torn, waiting, synced_after_failure, slow_ms;
+    uint64_t writes, syncs, failed, failed_syncs, full, hung, torn, waiting, synced_after_failure, slow_ms, cut_syncs;
 };
 
 struct faults {
@@ -36,6 +37,7 @@ struct faults {
     struct disk *disk;
     uint64_t losses; /* how often the power went: whoever waited meanwhile has nothing to write any more */
     int64_t sync_delay_ms, bytes_per_second, bytes_max;
+    bool is_off; /* without power */
     bool is_hung[FAULT_KIND_COUNT];
     int64_t fail_count[FAULT_KIND_COUNT];
     char fail_pattern[FAULT_KIND_COUNT][FAULT_TEXT_BYTES];

@@ -14,7 +14,7 @@ HANG_SECONDS = 45  # a watchdog of half a minute, and an election
 
 
 def told(losses):
-    return ", ".join(f"node {node_id} {lost['lost_bytes']} bytes of {lost['lost_files']} files and {lost['lost_names']} names" for node_id, lost in losses.items())
+    return ", ".join(f"node {node_id} {lost['lost_bytes']} bytes of {lost['lost_files']} files, {lost['lost_names']} names and {lost['cut_syncs']} syncs under way" for node_id, lost in losses.items())
 
 
 class NodeRow(Row):

@@ -193,6 +193,36 @@ class Disks(unittest.TestCase):
             assert sorted(kept) == [b"", b"1" * 100], kept
         """)
 
+    def test_the_power_of_a_process_goes_within_its_slow_sync(self):
+        """Not behind it, though the kernel lets nobody die in a call that is not answered."""
+        self.run_on_disk("""
+            import subprocess, types
+            code = "import os, sys; file = open(sys.argv[1], 'wb', buffering=0); file.write(b'1' * 100); os.fsync(file.fileno()); file.write(b'late'); os.fsync(file.fileno())"
+            kept, cut = [], 0
+            for number in range(2):
+                path = root / f"file{number}"; path.touch(); one.tell("sync")
+                one.tell("slow", 3000, 0); slow = one.count("slow_ms")
+                process = subprocess.Popen([sys.executable, "-c", code, path])
+                wait_until(lambda: one.count("slow_ms") > slow, 5, "the sync to be waited for")
+                node = types.SimpleNamespace(id=1, disk=one, process=process, boot_path=root.parent / "boot_id")
+                cut += disk.power_off([node])[1]["cut_syncs"]
+                assert node.process is None and process.returncode == -9
+                kept.append(path.read_bytes())
+            assert (sorted(kept), cut) == ([b"", b"1" * 100], 1), (kept, cut)
+        """)
+
+    def test_without_power_it_takes_nothing(self):
+        self.run_on_disk("""
+            (root / "file").write_bytes(b"1"); one.tell("sync")
+            one.tell("off")
+            file = os.open(root / "file", os.O_WRONLY)
+            for what in (lambda: os.write(file, b"2"), lambda: os.fsync(file), (root / "new").touch, (root / "file").unlink, lambda: os.ftruncate(file, 0)):
+                assert fails(what, errno.EIO)
+            one.tell("on")
+            os.close(file)
+            assert os.listdir(root) == ["file"] and (root / "file").read_bytes() == b"1"
+        """)
+
     def test_reads_hang_with_all_else(self):
         self.run_on_disk("""
             (root / "file").write_bytes(b"1" * 4096); one.tell("sync")
