@@ -107,6 +107,8 @@ def test_every_row_is_of_a_scene_and_can_be_missed(row):
     if row.target is not None:
         figures.values[row.key, row.layouts[0]] = [row.target, row.target, 1000.0]
         assert not hopeless(figures), "one run of three"
+        figures.values[row.key, row.layouts[0]] = [row.target, 1000.0]
+        assert not hopeless(figures), "one run of two"
 
 
 def test_the_table_stands_between_its_marks(tmp_path):
@@ -127,7 +129,7 @@ def test_gaps_count_the_silence_before_and_after():
 
 @pytest.mark.full
 def test_everything_that_is_promised_can_be_measured(folder):
-    """Whether a target is met is told, not demanded: the machine may be busy."""
+    """Whether a target is met is told, not demanded: the machine may be busy. What is far beyond it in both runs fails."""
     driver = Path(__file__).with_name("liveness.py")
     wanted = [name for name in scenes.SCENES if name != "part"]  # network namespaces need root
     done = subprocess.run([sys.executable, "-B", driver, "--runs", "2", "--scenes", ",".join(wanted)], capture_output=True, text=True, check=False, cwd=folder)
