@@ -127,7 +127,7 @@ class Run:
         look("the watch of leaders and offsets", self.monitor.stop)
         look("samples of the high watermark", lambda: self.monitor.check(operations))
         look("orderly end", self.cluster.stop_all)
-        look("offsets compared in replicas", lambda: self.cluster.compare_replicas(worlds.TOPIC, until=oracles.final_ends(operations)))
+        look("offsets compared in replicas", lambda: self.cluster.compare_replicas(worlds.TOPIC, until=oracles.final_ends(operations), replicas=3))
         look("logs", lambda: dict(oracles.check_logs(self.cluster)))
         return wrong
 

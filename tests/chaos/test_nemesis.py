@@ -20,6 +20,7 @@ import history
 import nemesis
 import net
 import oracles
+import replicated
 from leader_watch import Watch
 from nemesis import Nemesis, Row, Until
 from waiting import wait_until
@@ -268,6 +269,21 @@ class Oracles(unittest.TestCase):
         with self.assertRaisesRegex(AssertionError, "the watch of the leaders ended with 1"):
             watch.stop()
         watch.process.stdout.close()
+
+    def test_a_replica_that_is_not_there_is_not_the_same(self):
+        cluster = object.__new__(replicated.Cluster)
+        root = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        cluster.nodes = {number: types.SimpleNamespace(id=number, is_broker=True, data=root / str(number)) for number in (1, 2, 3)}
+        folders = [root / str(number) / "chaos-0" for number in cluster.nodes]
+        for folder in folders:
+            folder.mkdir(parents=True)
+        ends = {("chaos", 0): 0}
+        self.assertEqual(cluster.compare_replicas("chaos", until=ends, replicas=3), 0)
+        with self.assertRaisesRegex(AssertionError, "no replica of .*'chaos', 1"):
+            cluster.compare_replicas("chaos", until={**ends, ("chaos", 1): 0}, replicas=3)
+        folders[1].rmdir()
+        with self.assertRaisesRegex(AssertionError, "chaos-0: only nodes .1, 3. have it"):
+            cluster.compare_replicas("chaos", until=ends, replicas=3)
 
     def test_two_leaders_of_one_epoch(self):
         with self.assertRaisesRegex(AssertionError, "several leaders in one epoch"):

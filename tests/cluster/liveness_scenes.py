@@ -178,7 +178,7 @@ class Stage:
             read = read_by_assign(cluster.bootstrap, TOPIC, PARTITIONS)
             assert_clean(self.load.sent, self.load.acked, read, "confluent-kafka with assign()")
             cluster.stop_all()
-            cluster.compare_replicas(TOPIC, until=ends_of(TOPIC, read))
+            cluster.compare_replicas(TOPIC, until=ends_of(TOPIC, read), replicas=3)
             self.rows = len(self.load.acked)
 
     # ---- before a fault ----

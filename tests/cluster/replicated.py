@@ -270,11 +270,16 @@ class Cluster:
                 assert status == 0, f"node {node.id}: exit status {status} after SIGTERM:\n{node.log_tail()}"
                 node.process = None
 
-    def compare_replicas(self, *topics, until=None):
-        """After stop_all: byte for byte; `until`: {(topic, partition): offset} that must be reached. Returns the records compared."""
+    def compare_replicas(self, *topics, until=None, replicas=None):
+        """After stop_all: byte for byte; `until`: {(topic, partition): offset} that must be reached; `replicas`: how many each partition must have, for one whose
+        directory is gone differs from nobody. Returns the records compared."""
         total = 0
         for topic in topics:
-            for partition, nodes in sorted(self._replicas_of(topic).items()):
+            found = self._replicas_of(topic)
+            lost = [place for place in until or () if place[0] == topic and place[1] not in found]
+            assert found and not lost, f"{topic}: no replica of {lost or 'any partition'}"
+            for partition, nodes in sorted(found.items()):
+                assert replicas in (None, len(nodes)), f"{topic}-{partition}: only nodes {[node.id for node in nodes]} have it"
                 wanted = None if until is None else until[topic, partition]
                 total += replica_files.compare({node.id: node.data for node in nodes}, topic, partition, wanted)
         return total
