@@ -104,7 +104,7 @@ class Monitor:
         except (OSError, Closed):
             return
         self.broken += list(broken_rules(partitions))
-        self.rules_asked[node.id] += 1
+        self.rules_asked[node.id] += bool(partitions)  # an answer without partitions has nothing that could be wrong
         self.elr_seen += sum(bool(elr) for *_, elr in partitions)
         for index, epoch, began, ended, end in answers:
             if index in after and (after[index].leader, after[index].epoch) == (node.id, epoch):

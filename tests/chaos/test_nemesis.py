@@ -11,6 +11,7 @@ import tempfile
 import threading
 import types
 import unittest
+import unittest.mock
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -232,6 +233,15 @@ class Oracles(unittest.TestCase):
                 continue
             with self.assertRaisesRegex(AssertionError, "too few of the questions.*{1: '5 of 100'}"):
                 monitor.check([])
+
+    def test_metadata_without_partitions_is_not_heard(self):
+        monitor, whole = self.monitor([], []), [(0, 1, [1, 2, 3], [1, 2, 3], [])]
+        told = {"Connection": lambda *_, **__: contextlib.nullcontext(), "ask_metadata": lambda *_: types.SimpleNamespace(topics={})}
+        for partitions, heard in (([], 1), (whole, 2)):
+            for name, value in {**told, "ask_partitions": lambda _connection: partitions}.items():  # noqa: B023
+                self.enterContext(unittest.mock.patch.object(oracles, name, value))
+            monitor._look(monitor.cluster.brokers[0])
+            self.assertEqual(monitor.rules_asked[1], heard)
 
     def test_a_monitor_that_ends_before_its_time_fails_the_run(self):
         server = Answering(b"\0\0\0\5abcde")  # shorter than any answer
