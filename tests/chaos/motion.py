@@ -69,8 +69,11 @@ class Client:
             before = library_threads()
             self.library = make(self)
             # A thread that one of that name begins has it too, until it names itself.
-            wait_until(lambda: len(library_threads() - before) == 1, 10, f"the one thread {LIBRARY_THREAD} of {process}")
-            self.thread, self.count, self.ran_at = (library_threads() - before).pop(), None, time.monotonic()
+            def begun():
+                found = library_threads() - before
+                return found if len(found) == 1 else None
+            [self.thread] = wait_until(begun, 10, f"the one thread {LIBRARY_THREAD} of {process}")  # of that look: a later one may see such a passing thread
+            self.count, self.ran_at = None, time.monotonic()
         self.does("begins")
         recording.clients[process] = self
 
