@@ -67,7 +67,7 @@ class Reading(unittest.TestCase):
             self.addCleanup(setattr, module, name, getattr(module, name))
             setattr(module, name, value)
 
-    def read(self, *libraries):
+    def read(self, *libraries, lifetimes=None):
         """What each is made with; the last one is that of the reading from the beginning."""
         wanted, made = list(libraries), []
         self.addCleanup(setattr, client, "Consumer", client.Consumer)
@@ -76,7 +76,7 @@ class Reading(unittest.TestCase):
             made.append(Library(**wanted.pop(0)))
             return made[-1]
         client.Consumer = make
-        readers = [client.Consuming(self.shared, number) for number in range(len(libraries) - 1)]
+        readers = [client.Consuming(self.shared, number, lifetime) for number, lifetime in enumerate(lifetimes or [None] * (len(libraries) - 1))]
         for reader in readers:
             reader.start()
             wait_until(lambda: reader.client is not None, 10, "a reader to begin")  # noqa: B023
@@ -123,6 +123,11 @@ class Reading(unittest.TestCase):
         shared = self.read(dict(end=3, moves=False, closes=False), dict(end=3, moves=False, closes=False), dict())
         self.assertEqual(len(shared.stuck), 2)
         self.assertRegex("; ".join(shared.problems), "^no reader that saw the faults read to the end: .*reader-2")
+
+    def test_one_that_began_anew_did_not_see_all_faults(self):
+        shared = self.read(dict(end=3, moves=False, closes=False), dict(), dict(), lifetimes=(None, 60))
+        self.assertEqual(list(shared.stuck), ["reader-1"])
+        self.assertRegex("; ".join(shared.problems), "^no reader that saw the faults read to the end: .*reader-1")
 
     def test_a_last_reading_that_stands_still_fails_the_run(self):
         shared = self.read(dict(), dict(end=3, moves=False, closes=False))
