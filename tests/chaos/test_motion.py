@@ -62,7 +62,7 @@ class Reading(unittest.TestCase):
         self.folder = self.enterContext(tempfile.TemporaryDirectory())
         self.shared = client.Shared({"topic": "t", "partitions": 1, "history": f"{self.folder}/history", "seed": 1, "bootstrap": ""})
         self.addCleanup(self.shared.recorder.close)
-        for module, name, value in ((client, "FINISH_SECONDS", 3), (motion, "STILL_SECONDS", 0.3), (client, "ends_of", lambda _options: {"t/0": 5}),
+        for module, name, value in ((client, "FINISH_SECONDS", 4), (motion, "STILL_SECONDS", 1.5), (client, "ends_of", lambda _options: {"t/0": 5}),
                                     (threading, "excepthook", lambda *_: None)):
             self.addCleanup(setattr, module, name, getattr(module, name))
             setattr(module, name, value)
