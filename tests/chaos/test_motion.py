@@ -217,6 +217,12 @@ class Parent(unittest.TestCase):
         self.assertIn("chaos: clients whose library stood still: seed 7 rows 1 (1)\nchaos: 1 passed", done.stdout)
         self.assertEqual(combinations.results_of(done.stdout)[0]["stuck"], 1)
 
+    def test_many_of_them_are_no_chance(self):
+        for stuck, runs, status in ((1, 1, combinations.PASSED), (2, 6, combinations.PASSED), (3, 6, combinations.FAILED)):
+            results = [combinations.result("passed", "1", number, stuck=int(number < stuck)) for number in range(runs)]
+            with contextlib.redirect_stdout(io.StringIO()):
+                self.assertEqual(combinations.summed_up(results), status)
+
 
 if __name__ == "__main__":
     unittest.main()
