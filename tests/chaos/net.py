@@ -172,11 +172,18 @@ class Network:
         words = ("-m", "statistic", "--mode", "random", "--probability", f"{share:.4f}", "-j", "DROP")
         return self.rules((host, "INPUT", *words), (host, "OUTPUT", *words))
 
+    @staticmethod
+    def _with_data(ports):
+        return "-p", "tcp", "-m", "multiport", "--dports", ",".join(map(str, ports)), "-m", "length", "--length", "100:65535"
+
+    def passing(self, host, ports):
+        """Nothing but a count of the packets with data for these ports."""
+        return self.rules((host, "INPUT", *self._with_data(ports)))
+
     def resets(self, host, every, ports):
         """Each n-th packet with data for these ports is answered by a reset instead. The sender's connection ends, most often within a frame; ours
         is half open until we send, and what we send is answered by a reset then."""
-        words = ("-p", "tcp", "-m", "multiport", "--dports", ",".join(map(str, ports)), "-m", "length", "--length", "100:65535",
-                 "-m", "statistic", "--mode", "nth", "--every", every, "--packet", "0", "-j", "REJECT", "--reject-with", "tcp-reset")
+        words = (*self._with_data(ports), "-m", "statistic", "--mode", "nth", "--every", every, "--packet", "0", "-j", "REJECT", "--reject-with", "tcp-reset")
         return self.rules((host, "INPUT", *words))
 
     @contextlib.contextmanager

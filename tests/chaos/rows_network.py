@@ -13,6 +13,7 @@ IDLE_SECONDS = 20
 SEEN_SECONDS = 20
 # After how many bytes a relay cuts or stalls, on the average. Who is a controller and not active hears hardly a thousand bytes a second.
 BROKER_BYTES, CONTROLLER_BYTES = 30_000, 500
+PASSING_SHARES = 40  # of these: where as much went by, in connections of any size, twenty were to be met on the average
 
 
 def dropped(rules):
@@ -26,10 +27,14 @@ def relay_bytes(node):
 class SeenRow(Row):
     """A row whose fault takes traffic to be there."""
 
-    def seen(self, count, what):
-        """A generator: until `count` gives more than nothing; the last that it gave. Demanded where no other fault is at work, which may have silenced everybody."""
+    def seen(self, count, what, passed, most):
+        """A generator: until `count` gives more than nothing; the last that it gave. Demanded where no other fault is at work, which may have silenced everybody,
+        and wherever more than `most` has passed, by which it must have been met."""
         yield Until(lambda: count() > 0, SEEN_SECONDS, what, if_alone=SEEN_SECONDS)
-        return count()
+        much = passed()
+        found = count()
+        assert found > 0 or much <= most, f"row {self.number}: {much} went by in vain for {what}"
+        return found
 
 
 class CutRow(Row):
@@ -189,7 +194,8 @@ class BadLines(SeenRow):
             with world.network.relayed(node.host, PORTS, world.folder, seed=self.random.randrange(1 << 30), **how) as figures:
                 yield seconds
                 name = "delayed_pieces" if kind == "delay" else "stalls"
-                yield from self.seen(lambda: figures()[name], f"the relay before node {node.id} to have {name}")
+                most = PASSING_SHARES * how.get("stall_bytes", BROKER_BYTES)
+                yield from self.seen(lambda: figures()[name], f"the relay before node {node.id} to have {name}", lambda: figures()["bytes"], most)
                 self.saw(f"node {node.id} behind a relay, {how}: {figures()}")
         yield from self.back(node)
         changes = world.monitor.isr_changes() - shrinks
@@ -206,14 +212,16 @@ class Resets(SeenRow):
         world = self.world
         node = yield from self.take(lambda: world.pick(list(world.cluster.nodes.values())))
         if self.random.random() < 0.5:
-            with world.network.resets(node.host, self.random.randint(20, 80), PORTS) as rules:
+            every = self.random.randint(20, 80)
+            with world.network.resets(node.host, every, PORTS) as rules, world.network.passing(node.host, PORTS) as passing:
                 yield self.random.uniform(4, 10)
-                count = yield from self.seen(lambda: dropped(rules), f"something for node {node.id} to be reset")
+                count = yield from self.seen(lambda: dropped(rules), f"something for node {node.id} to be reset", lambda: dropped(passing), 2 * every)
                 self.saw(f"node {node.id}: {count} packets answered by resets")
         else:
             with world.network.relayed(node.host, PORTS, world.folder, seed=self.random.randrange(1 << 30), cut_bytes=relay_bytes(node)) as figures:
                 yield self.random.uniform(4, 10)
-                yield from self.seen(lambda: figures()["cuts"], f"a connection with node {node.id} to be cut")
+                most = PASSING_SHARES * relay_bytes(node)
+                yield from self.seen(lambda: figures()["cuts"], f"a connection with node {node.id} to be cut", lambda: figures()["bytes"], most)
                 self.saw(f"node {node.id} behind a relay that cuts: {figures()}")
         yield from self.back(node)
         if node.is_broker:

@@ -25,11 +25,11 @@ def node(number, is_broker, address="127.0.0.1"):
 class Quietly(worlds.World):
     """A world without processes; figures of a relay come true after some questions."""
 
-    def __init__(self, nodes, questions=3, seed=1):
+    def __init__(self, nodes, questions=3, seed=1, passed=0):
         cluster = types.SimpleNamespace(nodes={one.id: one for one in nodes}, brokers=[one for one in nodes if one.is_broker],
                                         controllers=[one for one in nodes if not one.is_broker])
         super().__init__(cluster, self, "clients", None, ".", seed, "moldau")
-        self.rows_at_once, self.questions, self.relays, self.notes = 1, questions, [], []
+        self.rows_at_once, self.questions, self.relays, self.notes, self.passed = 1, questions, [], [], passed
         self.monitor = types.SimpleNamespace(isr_changes=lambda: 0)
 
     def note(self, text):
@@ -43,8 +43,12 @@ class Quietly(worlds.World):
         def figures():
             asked.append(1)
             count = int(len(asked) > self.questions)
-            return {"cuts": count, "stalls": count, "delayed_pieces": count}
+            return {"cuts": count, "stalls": count, "delayed_pieces": count, "bytes": self.passed}
         yield figures
+
+    @contextlib.contextmanager
+    def passing(self, _host, _ports):
+        yield [types.SimpleNamespace(count=lambda: self.passed)]
 
     @contextlib.contextmanager
     def resets(self, host, _every, _ports):
@@ -103,6 +107,18 @@ class Networks(unittest.TestCase):
                 self.assertIn("has ended", world.notes[-1])
                 with self.assertRaisesRegex(AssertionError, f"row {row.number}: waited 0 s in vain for .*(cut|reset|stalls|delayed_pieces)"):
                     self.run_row(row, Quietly([node(101, False)], questions=1 << 30), first, kind)
+                # Beside another fault nobody may have spoken; but what met none of much traffic was not there.
+                for passed in (0, 10_000_000):
+                    world = Quietly([node(101, False)], questions=1 << 30, passed=passed)
+                    world.random = Choosing(first, kind)
+                    one = row(world)
+                    one.was_alone = False
+                    nemesis_run = Nemesis(world, [lambda _world: one], 0)  # noqa: B023
+                    if passed == 0:
+                        nemesis_run.run()
+                        continue
+                    with self.assertRaisesRegex(AssertionError, f"row {row.number}: {passed} went by in vain for .*(cut|reset|stalls|delayed_pieces)"):
+                        nemesis_run.run()
 
 
 class Disks(unittest.TestCase):
