@@ -29,8 +29,10 @@ import history
 import nemesis
 import net
 import oracles
+import reference
 import world as worlds
 from check import Checker
+from cluster import program
 from waiting import wait_until
 
 WARM_ACKS = 300
@@ -166,7 +168,7 @@ def run_one(options):
     if unable:
         sys.exit(f"rows {unable} are not for {options.target}")
     again = combinations.command_of(options, options.seed, options.rows)[1]
-    lacking = missing(rows)
+    lacking = missing(rows) or (reference.missing() if options.target == "kafka" else None)
     if lacking:
         print(f"chaos: skipped rows {options.rows}: {lacking}")
         combinations.tell(combinations.result("skipped", options.rows, options.seed, found=[lacking], again=again))
@@ -204,15 +206,29 @@ def interrupted(_number, _frame):
     raise KeyboardInterrupt
 
 
+def positive(text):
+    number = int(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"{text}: 1 or more")
+    return number
+
+
+def row_numbers(text):
+    unknown = [number for number in text.split(",") if not number.isdigit() or int(number) not in all_rows()]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no row {', '.join(unknown)}: --list tells which there are")
+    return text
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--rows")
-    parser.add_argument("--seconds", type=int, default=None)
+    parser.add_argument("--rows", type=row_numbers, help="such as 1,6,11")
+    parser.add_argument("--seconds", type=positive, default=None)
     parser.add_argument("--durability", choices=("synced", "cached"), default="synced")
     parser.add_argument("--target", choices=("moldau", "kafka"), default="moldau")
-    parser.add_argument("--rate", type=int, default=80, help="records a second of each of three producers")
-    parser.add_argument("--at-once", type=int, default=2, help="how many combinations side by side")
+    parser.add_argument("--rate", type=positive, default=80, help="records a second of each of three producers")
+    parser.add_argument("--at-once", type=positive, default=2, help="how many combinations side by side")
     for flag in ("--all", "--ci", "--list", "--keep"):
         parser.add_argument(flag, action="store_true")
     options = parser.parse_args()
@@ -220,6 +236,10 @@ def main():
     if options.list:
         print("\n".join(f"{number:2} {row.about}; must hold: {row.must_hold}" for number, row in known.items()))
         return 0
+    try:
+        program()
+    except FileNotFoundError as error:
+        sys.exit(f"chaos: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):  # also where whoever started us had them ignored
         signal.signal(number, interrupted)
     is_given = options.seed is not None

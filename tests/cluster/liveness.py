@@ -107,9 +107,11 @@ def head(machine, options, rows, seconds):
 def main():
     use_python_with_clients()
     import limits
+    from cluster import program
     from liveness_scenes import SCENES
     from liveness_table import BOTH, Figures, hopeless, missed, missing, table, write_into
     options = arguments(list(SCENES), BOTH)
+    program()
     wanted = [(scene, layout) for layout in options.layouts for scene in options.scenes if layout in SCENES[scene][1]]
     wanted.sort(key=lambda pair: pair[0] == "part")  # it takes this process into another network
     folder, started, figures = Path(tempfile.mkdtemp(prefix="moldau-liveness-")), time.monotonic(), Figures()

@@ -212,7 +212,7 @@ class Load:
         if not self._is_done.is_set():
             self._end_deadline = time.monotonic() + (stretched(20) if kind is None else 0)
             self._is_ending.set()
-            self.thread.join(stretched(30))
+        self.thread.join(stretched(30))  # who says that it is done has not returned yet
         assert kind is not None or (self.problem is None and not self.thread.is_alive()), f"the load does not end, or with {self.problem!r}"
 
 

@@ -283,7 +283,7 @@ static const char *stop_in_order(struct run *run)
 }
 
 /* NULL, or what went wrong. */
-static const char *run_go(struct run *run, uint64_t duration_us)
+static const char *run_steps(struct run *run, uint64_t duration_us)
 {
     sim_node_start(run->node, boot_broker, run);
     for (unsigned i = 0; i < SIM_CLIENTS; i++) {
@@ -303,6 +303,15 @@ static const char *run_go(struct run *run, uint64_t duration_us)
         return run->checker.sentence;
     }
     return stop_in_order(run);
+}
+
+static const char *run_go(struct run *run, uint64_t duration_us)
+{
+    const char *problem = run_steps(run, duration_us);
+    if (problem != NULL) {
+        sim_trace_write(&run->world.trace, run->world.now_us, "checker", "VIOLATION %s", problem);
+    }
+    return problem;
 }
 
 static void print_run(const struct run *run, uint64_t seed, const char *problem)
@@ -385,13 +394,13 @@ static struct arguments arguments_parse(int count, char **texts)
         if (strcmp(texts[i], "--trace") == 0) {
             arguments.is_traced = true;
         } else if (strcmp(texts[i], "--seed") == 0 && has_value) {
-            arguments.seed = strtoull(texts[++i], NULL, 0);
+            arguments.seed = prop_number("--seed", texts[++i], 0);
             arguments.seed_count = 1;
             arguments.has_seed = true;
         } else if (strcmp(texts[i], "--seeds") == 0 && has_value) {
-            arguments.seed_count = strtoull(texts[++i], NULL, 0);
+            arguments.seed_count = prop_number("--seeds", texts[++i], 1);
         } else if (strcmp(texts[i], "--seconds") == 0 && has_value) {
-            arguments.seconds = strtoull(texts[++i], NULL, 0);
+            arguments.seconds = prop_number("--seconds", texts[++i], 1);
         } else {
             fprintf(stderr, "usage: broker_sim [--seeds N] [--seed S] [--seconds N] [--trace]\n");
             exit(2);

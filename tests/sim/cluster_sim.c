@@ -50,6 +50,8 @@ static void fail(struct run *run, const char *what)
     } else {
         (void)snprintf(run->problem, sizeof(run->problem), "%s", run->cluster.verdict.sentence);
     }
+    struct sim_world *world = &run->cluster.world;
+    sim_trace_write(&world->trace, world->now_us, "checker", "VIOLATION %s", run->problem);
 }
 
 /* Safety first, then liveness. False: run->problem says what went wrong. */
@@ -163,7 +165,8 @@ static bool take_number(int count, char **texts, int *index, const char *name, u
     if (strcmp(texts[*index], name) != 0 || *index + 1 >= count) {
         return false;
     }
-    *ret_value = strtoull(texts[++*index], NULL, 0);
+    ++*index;
+    *ret_value = prop_number(name, texts[*index], strcmp(name, "--seeds") == 0 || strcmp(name, "--seconds") == 0);
     return true;
 }
 

@@ -468,9 +468,9 @@ int main(int argument_count, char **arguments)
         if (strcmp(arguments[i], "--trace") == 0) {
             is_traced = true;
         } else if (strcmp(arguments[i], "--seeds") == 0 && i + 1 < argument_count) {
-            seed_count = strtoull(arguments[++i], NULL, 0);
+            seed_count = prop_number("--seeds", arguments[++i], 1);
         } else {
-            seed = strtoull(arguments[i], NULL, 0);
+            seed = prop_number("the seed", arguments[i], 0);
             seed_count = 1;
         }
     }

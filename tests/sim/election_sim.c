@@ -182,7 +182,7 @@ int main(int argument_count, char **argument_texts)
     uint64_t kills = prop_runs(KILLS_DEFAULT);
     bool is_ok = true;
     for (int i = 1; i + 1 < argument_count; i += 2) {
-        uint64_t value = strtoull(argument_texts[i + 1], NULL, 0);
+        uint64_t value = prop_number(argument_texts[i], argument_texts[i + 1], 0);
         seed = strcmp(argument_texts[i], "--seed") == 0 ? value : seed;
         kills = strcmp(argument_texts[i], "--kills") == 0 ? value : kills;
     }

@@ -355,12 +355,12 @@ static struct arguments arguments_parse(int count, char **texts)
         if (strcmp(texts[i], "--trace") == 0) {
             arguments.is_traced = true;
         } else if (strcmp(texts[i], "--seeds") == 0 && has_value) {
-            arguments.seed_count = strtoull(texts[++i], NULL, 0);
+            arguments.seed_count = prop_number("--seeds", texts[++i], 1);
         } else if (strcmp(texts[i], "--seconds") == 0 && has_value) {
-            arguments.seconds = strtoull(texts[++i], NULL, 0);
+            arguments.seconds = prop_number("--seconds", texts[++i], 1);
         } else if ((strcmp(texts[i], "--seed") == 0 && has_value) || texts[i][0] != '-') {
             i += texts[i][0] == '-';
-            arguments.seed = strtoull(texts[i], NULL, 0);
+            arguments.seed = prop_number("--seed", texts[i], 0);
             arguments.is_single = true;
             arguments.seed_count = 1;
         } else {

@@ -283,13 +283,13 @@ static struct smoke_arguments arguments_parse(int count, char **texts)
         } else if (strcmp(texts[i], "--break") == 0) {
             arguments.breaks_promise = true;
         } else if (strcmp(texts[i], "--seed") == 0 && has_value) {
-            arguments.seed = strtoull(texts[++i], NULL, 0);
+            arguments.seed = prop_number("--seed", texts[++i], 0);
             arguments.has_seed = true;
             arguments.seed_count = 1;
         } else if (strcmp(texts[i], "--seeds") == 0 && has_value) {
-            arguments.seed_count = strtoull(texts[++i], NULL, 0);
+            arguments.seed_count = prop_number("--seeds", texts[++i], 1);
         } else if (strcmp(texts[i], "--seconds") == 0 && has_value) {
-            arguments.seconds = strtoull(texts[++i], NULL, 0);
+            arguments.seconds = prop_number("--seconds", texts[++i], 1);
         } else {
             fprintf(stderr, "usage: smoke [--seeds N] [--seed S] [--seconds N] [--trace] [--break]\n");
             exit(2);

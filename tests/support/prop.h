@@ -4,7 +4,7 @@
  * Shape:     splitmix64; one `struct prop` per test, or several split off one with prop_split.
  * Seeds:     prop_init takes the seed of MOLDAU_SEED (a number, or "random") or else the test's own fixed one, and prints
  *            "# name seed=N" (a TAP comment), so that any failure can be repeated. MOLDAU_RUNS multiplies the number of
- *            cases (prop_runs).
+ *            cases (prop_runs). What is no number ends the program with status 2.
  * Threads:   one at a time.
  * Source:    testing.md ("every layer prints its seed"); Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators.
  */
@@ -13,6 +13,7 @@
 
 #include "common/check.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -47,6 +48,19 @@ static inline void prop_init_seed(struct prop *prop, uint64_t seed)
 }
 
 /* The seed that MOLDAU_SEED names, or else `default_seed`. */
+/* A whole number; anything else ends the program with status 2: a mistyped seed or count must not become a run of something else. `name`: as the user wrote it. */
+static inline uint64_t prop_number(const char *name, const char *text, uint64_t least)
+{
+    char *end = NULL;
+    errno = 0;
+    uint64_t value = strtoull(text, &end, 0);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < least) {
+        fprintf(stderr, "%s: '%s' is not a whole number of %" PRIu64 " or more\n", name, text, least);
+        exit(2);
+    }
+    return value;
+}
+
 static inline uint64_t prop_seed_choose(uint64_t default_seed)
 {
     const char *text = getenv("MOLDAU_SEED");
@@ -58,7 +72,7 @@ static inline uint64_t prop_seed_choose(uint64_t default_seed)
         clock_gettime(CLOCK_REALTIME, &now);
         return ((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec) ^ ((uint64_t)getpid() << 40);
     }
-    return strtoull(text, NULL, 0);
+    return prop_number("MOLDAU_SEED", text, 0);
 }
 
 /* Starts from MOLDAU_SEED or `default_seed`, and prints the seed under the name of the test. */
@@ -73,8 +87,7 @@ static inline void prop_init(struct prop *prop, const char *test_name, uint64_t 
 static inline uint64_t prop_runs(uint64_t count)
 {
     const char *text = getenv("MOLDAU_RUNS");
-    uint64_t factor = text == NULL ? 1 : strtoull(text, NULL, 10);
-    return count * (factor == 0 ? 1 : factor);
+    return count * (text == NULL || text[0] == '\0' ? 1 : prop_number("MOLDAU_RUNS", text, 1));
 }
 
 /* In [0, bound); bound > 0. */
