@@ -1,4 +1,5 @@
 """Runs side by side: what each says is counted, and nothing that was not shown passes."""
+import argparse
 import contextlib
 import io
 import json
@@ -79,6 +80,14 @@ class Combinations(unittest.TestCase):
         files = {known[int(number)].__module__ for _seed, rows in combinations.CI for number in rows.split(",")}
         self.assertEqual(files, {path.stem for path in HERE.glob("rows_*.py")})
         self.assertEqual((len(combinations.CI), len({seed for seed, _rows in combinations.CI})), (6, 6))
+
+
+class Words(unittest.TestCase):
+    def test_rows_and_numbers_that_are_none_are_refused(self):
+        self.assertEqual((campaign.row_numbers("1,24"), campaign.positive("3")), ("1,24", 3))
+        for read, text in ((campaign.row_numbers, "1,99"), (campaign.row_numbers, ""), (campaign.row_numbers, "-1"), (campaign.positive, "0"), (campaign.positive, "-5")):
+            with self.assertRaises(argparse.ArgumentTypeError):
+                read(text)
 
 
 class TheEnd(unittest.TestCase):
