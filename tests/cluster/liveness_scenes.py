@@ -101,6 +101,7 @@ class Reader:
     def __exit__(self, kind, *_):
         self._is_ending.set()
         self.thread.join(20)
+        assert kind is not None or not self.thread.is_alive(), "the reader stands still"
         self.consumer.close()
         assert kind is not None or self.problem is None, self.problem
 
@@ -141,7 +142,7 @@ class Witness:
     def __exit__(self, kind, *_):
         self._is_ending.set()
         self.thread.join(20)
-        assert kind is not None or self.problem is None, self.problem
+        assert kind is not None or (self.problem is None and not self.thread.is_alive()), f"the witness does not end, or with {self.problem!r}"
 
 
 class Stage:
