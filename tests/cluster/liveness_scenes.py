@@ -61,24 +61,43 @@ def longest_gap(times, begin, end):
     return max(later - sooner for sooner, later in zip(inside, inside[1:]))
 
 
-class Reader:
-    """Reads all partitions from their beginning for as long as it is there: how far it is, and when something came."""
+class Beside:
+    """A thread beside a scene; what ends it before its time fails the scene."""
 
-    def __init__(self, bootstrap):
-        self.ends, self.times = dict.fromkeys(range(PARTITIONS), 0), {partition: [] for partition in range(PARTITIONS)}
+    def __init__(self):
         self._is_ending, self.problem = threading.Event(), None
-        self.consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "not-used", "enable.auto.commit": False, "auto.offset.reset": "error", "check.crcs": True,
-                                  "reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 200, "topic.metadata.refresh.interval.ms": 100, "log_level": 0, **IMPATIENT})
-        self.consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self):
         try:
-            while not self._is_ending.is_set():
-                for message in self.consumer.consume(500, 0.05):
-                    self._take(message)
+            self._work()
         except BaseException as error:  # the scene's thread reports it
             self.problem = error
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        self._is_ending.set()
+        self.thread.join(20)
+        assert kind is not None or (self.problem is None and not self.thread.is_alive()), f"the {type(self).__name__.lower()} does not end, or with {self.problem!r}"
+
+
+class Reader(Beside):
+    """Reads all partitions from their beginning for as long as it is there: how far it is, and when something came."""
+
+    def __init__(self, bootstrap):
+        super().__init__()
+        self.ends, self.times = dict.fromkeys(range(PARTITIONS), 0), {partition: [] for partition in range(PARTITIONS)}
+        self.consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "not-used", "enable.auto.commit": False, "auto.offset.reset": "error", "check.crcs": True,
+                                  "reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 200, "topic.metadata.refresh.interval.ms": 100, "log_level": 0, **IMPATIENT})
+        self.consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
+
+    def _work(self):
+        while not self._is_ending.is_set():
+            for message in self.consumer.consume(500, 0.05):
+                self._take(message)
 
     def _take(self, message):
         if message.error() is not None:
@@ -94,30 +113,17 @@ class Reader:
         wait_until(lambda: self.problem or all(self.ends[partition] >= end for partition, end in due.items()), PATIENCE, f"the reader to come to {due}")
         assert self.problem is None, self.problem
 
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        self._is_ending.set()
-        self.thread.join(20)
-        assert kind is not None or not self.thread.is_alive(), "the reader stands still"
+    def __exit__(self, *told):
+        super().__exit__(*told)
         self.consumer.close()
-        assert kind is not None or self.problem is None, self.problem
 
 
-class Witness:
+class Witness(Beside):
     """Wakes up, writes 1 KiB and waits until it is on the disk, again and again: how long the machine alone made anybody wait."""
 
     def __init__(self, folder):
-        self.path, self._longest, self._is_ending, self.problem = folder / "witness", 0.0, threading.Event(), None
-        self.thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self):
-        try:
-            self._work()
-        except BaseException as error:  # the scene's thread reports it: a witness that has gone excuses nothing
-            self.problem = error
+        super().__init__()
+        self.path, self._longest = folder / "witness", 0.0
 
     def _work(self):
         with open(self.path, "wb", buffering=0) as file:
@@ -134,15 +140,6 @@ class Witness:
         """In seconds, since it was asked before."""
         longest, self._longest = self._longest, 0.0
         return longest
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        self._is_ending.set()
-        self.thread.join(20)
-        assert kind is not None or (self.problem is None and not self.thread.is_alive()), f"the witness does not end, or with {self.problem!r}"
 
 
 class Stage:
