@@ -142,7 +142,7 @@ shared = types.SimpleNamespace(recording=motion.Recording(sys.argv[1]), acked={}
 shared.recording.listen()
 def make(client):
     client.words.logger.info("its last words")
-    return test_motion.Library(closes=False)
+    return test_motion.Library(moves=False, closes=False)  # one that wakes up may be running when it is looked at
 one = motion.Client(shared.recording, "reader-1", make)
 one.said('{"a": 1}')
 one.does("close")
