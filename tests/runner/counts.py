@@ -84,8 +84,10 @@ def from_junit(path):
 
 
 def from_unittest(name, text):
-    """Counts of what "python -m unittest -v" prints; its failures are in its exit status."""
-    counts = Counts(passed=len(re.findall(r" \.\.\. ok$", text, re.MULTILINE)))
+    """Counts of what "python -m unittest -v" prints. What ended before it had told of its failures has them in its exit status alone."""
+    counts = Counts(passed=len(re.findall(r"(?: \.\.\. |^)ok$", text, re.MULTILINE)))  # what a test prints comes between
+    for case, why in re.findall(r"^={70}\n(?:FAIL|ERROR): (\S+).*\n(?:.*\n)?-{70}\n((?:(?![=-]{70}$).*\n)*)", text, re.MULTILINE):
+        counts.failures.append((f"{name}: {case}", why))
     for case, _quote, reason in re.findall(r"^(\w+) \([^)\n]*\)(?:\n[^\n]*)? \.\.\. skipped (['\"])(.*)\2$", text, re.MULTILINE):
         counts.skips.append((f"{name}: {case}", reason))
     return counts

@@ -1,5 +1,6 @@
 """The runner's own tests: what must fail, fails."""
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -53,6 +54,17 @@ class CountsTest(unittest.TestCase):
         text = "test_a (m.T.test_a) ... ok\ntest_b (m.T.test_b)\nWhat it does. ... skipped 'no tool'\ntest_d (m.T.test_d) ... skipped \"can't\"\ntest_c (m.T.test_c)\nWhat. ... ok\n"
         counts = from_unittest("tests/tidy", text)
         self.assertEqual((counts.passed, counts.skips), (2, [("tests/tidy: test_b", "no tool"), ("tests/tidy: test_d", "can't")]))
+
+    def test_unittest_failures_are_named_one_by_one_with_their_traces(self):
+        cases = ("import unittest\nclass T(unittest.TestCase):\n    def test_fails(self):\n        \"What for.\"\n        self.assertEqual([1], [2])\n"
+                 "    def test_errs(self):\n        try:\n            1 / 0\n        except OSError:\n            pass\n    def test_prints(self):\n        print('word', flush=True)\n")
+        (Path(self.folder.name) / "test_cases.py").write_text(cases)
+        (Path(self.folder.name) / "test_missing.py").write_text("import nowhere_to_be_found\n")
+        done = subprocess.run([sys.executable, "-B", "-m", "unittest", "discover", "-v", "-s", self.folder.name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        counts = from_unittest("tests/x", done.stdout)
+        self.assertEqual((counts.passed, sorted(name for name, _ in counts.failures)), (1, ["tests/x: test_errs", "tests/x: test_fails", "tests/x: test_missing"]))
+        for (_, why), end in zip(sorted(counts.failures), ("ZeroDivisionError: division by zero", "- [1]\n+ [2]", "No module named 'nowhere_to_be_found'"), strict=True):
+            self.assertTrue(why.strip().endswith(end), why)
 
     def test_combinations_of_chaos_are_counted_one_by_one(self):
         def said(outcome, rows):
