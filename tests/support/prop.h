@@ -47,7 +47,6 @@ static inline void prop_init_seed(struct prop *prop, uint64_t seed)
     (void)prop_u64(prop); /* small seeds that are neighbours part here */
 }
 
-/* The seed that MOLDAU_SEED names, or else `default_seed`. */
 /* A whole number; anything else ends the program with status 2: a mistyped seed or count must not become a run of something else. `name`: as the user wrote it. */
 static inline uint64_t prop_number(const char *name, const char *text, uint64_t least)
 {
@@ -61,6 +60,7 @@ static inline uint64_t prop_number(const char *name, const char *text, uint64_t 
     return value;
 }
 
+/* The seed that MOLDAU_SEED names, or else `default_seed`. */
 static inline uint64_t prop_seed_choose(uint64_t default_seed)
 {
     const char *text = getenv("MOLDAU_SEED");
