@@ -41,6 +41,7 @@ def run(bench, options):
         return None
     if process.returncode != 1 or not results:
         raise SystemExit(f"tests/chaos/run {shlex.join(options)} ends with {process.returncode}: {output[-300:]}")
-    for folder in {result["folder"] for result in results if result["folder"]}:
-        shutil.rmtree(folder, ignore_errors=True)  # what such a fault leaves was wanted; its output is in the log
+    if bench.has_fault:  # what it leaves was wanted, its output is in the log; what fails without one is kept
+        for folder in {result["folder"] for result in results if result["folder"]}:
+            shutil.rmtree(folder, ignore_errors=True)
     return shlex.join(options), "; ".join(text.split("\n", 1)[0] for text in results[-1]["found"]) or output[-120:]
